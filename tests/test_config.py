@@ -1,0 +1,182 @@
+"""The settings: types, order of precedence, round trip, and a parse that loads nothing heavy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from persam_dreambooth.config import Config, config_file, flag_types, parse, to_yaml
+from persam_dreambooth.errors import UserError
+from persam_dreambooth.settings import TrainConfig
+
+# A new flag is a visible decision: it is added here too.
+FLAGS = """
+output_dir seed mixed_precision checkpointing_steps checkpoints_total_limit resume_from_checkpoint
+pretrained_model_name_or_path revision variant sam
+instance_data_dir instance_prompt class_prompt class_data_dir with_prior_preservation prior_loss_weight
+num_class_images sample_batch_size resolution center_crop random_flip
+use_persam mask_method reference_photo reference_mask mask_mode mask_normalization outside_prior_weight
+use_lora rank lora_alpha learning_rate max_train_steps num_train_epochs train_batch_size
+gradient_accumulation_steps gradient_checkpointing lr_scheduler lr_warmup_steps lr_num_cycles lr_power
+adam_beta1 adam_beta2 adam_weight_decay adam_epsilon max_grad_norm
+validation_prompt num_validation_images num_inference_steps guidance_scale
+""".split()
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_flags_are_these():
+    assert list(flag_types()) == FLAGS
+
+
+def test_defaults_are_those_of_diffusers():
+    train, data = Config().train, Config().data
+    assert (train.learning_rate, train.lr_scheduler, train.lr_warmup_steps) == (5e-6, "constant", 500)
+    assert (train.adam_beta1, train.adam_beta2, train.adam_weight_decay, train.adam_epsilon) == (
+        0.9,
+        0.999,
+        1e-2,
+        1e-8,
+    )
+    assert (train.train_batch_size, train.gradient_accumulation_steps, train.max_grad_norm) == (4, 1, 1.0)
+    assert (data.prior_loss_weight, data.num_class_images, data.sample_batch_size) == (1.0, 100, 4)
+    assert (Config().checkpointing_steps, Config().validation.num_validation_images) == (500, 4)
+    assert Config().output_dir == Path("dreambooth-model")
+
+
+def test_without_arguments_the_toy_settings_are_read():
+    assert parse([]) == parse(["--config", str(config_file("toy.yaml"))])
+    assert parse([]).output_dir == Path("output/toy")
+
+
+def test_a_model_of_ones_own_starts_from_the_defaults():
+    config = parse(["--pretrained_model_name_or_path", "folder"])
+    assert config.train == TrainConfig()
+    assert config.output_dir == Path("dreambooth-model")
+
+
+@pytest.mark.parametrize("flag", ["--use-persam", "--use_persam"])
+def test_hyphens_and_underscores_are_the_same(flag):
+    assert parse([flag]).masks.use_persam
+    assert not parse([]).masks.use_persam
+
+
+def test_what_is_typed_wins_over_the_file(tmp_path):
+    path = write(tmp_path, "learning_rate: 5e-6\nmixed_precision: no\nuse_lora: true\nrank: 8\n")
+    config = parse(["--rank", "2", f"--config={path}", "--no_use_lora"])
+    assert config.train.learning_rate == 5e-6
+    assert config.mixed_precision == "no"
+    assert config.train.rank == 2
+    assert not config.train.use_lora
+
+
+def test_every_setting_survives_a_round_trip(tmp_path):
+    typed = "--use_persam --learning_rate 3e-7 --checkpoints_total_limit 2 --mask_mode strict".split()
+    texts = ["--class_prompt", "é: #1", "--reference_mask", "a b/00.mask.png", "--output_dir", str(tmp_path)]
+    config = parse([*typed, *texts])
+    assert parse(["--config", write(tmp_path, to_yaml(config))]) == config
+    assert parse(["--config", write(tmp_path, to_yaml(Config()))]) == Config()
+
+
+def test_empty_values_and_files(tmp_path):
+    assert parse(["--config", write(tmp_path, "revision:\nvariant: null\n")]).model.variant is None
+    assert parse(["--config", write(tmp_path, "")]) == Config()
+
+
+def test_steps_win_over_epochs_but_typed_epochs_over_the_steps_of_a_file(tmp_path):
+    path = write(tmp_path, "max_train_steps: 7\ntrain_batch_size: 2\n")
+    assert parse(["--config", path]).train.steps(num_photos=5) == 7
+    assert parse(["--config", path, "--num_train_epochs", "4"]).train.steps(num_photos=5) == 4 * 3
+    both = parse(["--config", path, "--num_train_epochs", "4", "--max_train_steps", "9"])
+    assert both.train.steps(num_photos=5) == 9
+    assert TrainConfig().steps(num_photos=5) == 400
+    assert TrainConfig(num_train_epochs=1, gradient_accumulation_steps=2).steps(17, num_processes=2) == 2
+
+
+def test_a_reference_mask_means_that_masks_are_wanted():
+    assert parse(["--reference_mask", "00.mask.png"]).masks.wanted
+    assert parse(["--reference_photo", "00"]).masks.wanted
+    assert parse(["--use_persam"]).masks.wanted
+    assert not parse([]).masks.wanted
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--learning_rate", "-1"], r"--learning_rate -1\.0: out of range; a value above 0"),
+        (["--learning_rate", "nan"], r"--learning_rate nan: out of range"),
+        (["--resolution", "0"], r"--resolution 0: out of range; at least 8"),
+        (["--train_batch_size", "0"], r"--train_batch_size 0: out of range; at least 1"),
+        (["--adam_beta1", "1"], r"--adam_beta1 1\.0: out of range; at least 0 and below 1"),
+        (["--outside_prior_weight", "-0.5"], r"--outside_prior_weight -0\.5: out of range; at least 0"),
+        (["--checkpoints_total_limit", "0"], r"--checkpoints_total_limit 0: out of range"),
+        (["--seed", "-1"], r"--seed -1: out of range"),
+        (["--instance_prompt", " "], r"--instance_prompt: empty; a prompt is needed"),
+        (
+            ["--with_prior_preservation", "--class_prompt", ""],
+            r"--class_prompt: missing; --with_prior_preservation",
+        ),
+        (["--config"], r"--config: the file's name is missing"),
+        (["--config", "a.yaml", "--config", "b.yaml"], r"--config: given twice"),
+        (["--config", "configs/toi.yaml"], r"configs/toi\.yaml: no such file"),
+    ],
+)
+def test_values_that_cannot_be(argv, text):
+    with pytest.raises(UserError, match=text):
+        parse(argv)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "text"),
+    [
+        (
+            "learning_rat: 1",
+            r"unknown key 'learning_rat'; keys are the names of flags.* Did you mean learning_rate\?",
+        ),
+        ("zzzz: 1", r"unknown key 'zzzz'; keys are the names of flags, as in --help\.$"),
+        ("rank: [1, 2]", r"rank has several values; one is needed"),
+        ("use_lora: maybe", r"use_lora is 'maybe'; true or false is needed"),
+        ("- a\n- b", r"a list or a text; lines like"),
+        ("a: b: c", r"no valid YAML"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path, yaml, text):
+    with pytest.raises(UserError, match=text):
+        parse(["--config", write(tmp_path, yaml)])
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (["--learning_rat", "1"], "--learning_rate"),
+        (["--rank", "many"], "many"),
+        (["--mask_mode", "x"], "strict"),
+    ],
+)
+def test_a_wrong_flag_is_answered_with_code_2(argv, word, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(argv)
+    assert stopped.value.code == 2
+    assert word in capsys.readouterr().err
+
+
+def test_a_missing_file_is_answered_with_the_nearest(tmp_path):
+    path = write(tmp_path, "")
+    with pytest.raises(UserError, match=r"Did you mean .*settings\.yaml\?"):
+        parse(["--config", path.replace("settings", "setings")])
+
+
+def test_parsing_loads_nothing_heavy():
+    code = (
+        "import json, sys, persam_dreambooth.cli; from persam_dreambooth.config import parse; parse([]);"
+        "print(json.dumps([name for name in sys.modules if '.' not in name]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "diffusers", "transformers", "accelerate", "peft"}
+    assert not heavy & set(json.loads(done.stdout))
