@@ -1,0 +1,1 @@
+"""Who the subject is, photo by photo."""

@@ -1,0 +1,93 @@
+"""The contact sheet: every photo, what was found in it, and what of it the loss will see, on one picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import interpolate
+
+TILE = 256
+"""Side of the square that a picture is fitted into, in pixels."""
+MARGIN = 12
+HEADER = 34
+CAPTION = 26
+FONT_SIZE = 16
+
+_PAPER, _INK, _OUTLINE = (255, 255, 255), (32, 32, 32), (255, 64, 32)
+# How much of the background's colour is left beside the outlined subject.
+_DIMMED = 0.3
+
+# Pixels to a latent cell's side in every Stable Diffusion: what is assumed where the size is not known.
+_VAE_FACTOR = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One line of the sheet."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    mask: Bool[np.ndarray, "H W"]
+    caption: str
+
+
+def latent_mask(
+    mask: Bool[np.ndarray, "H W"], latent_size: tuple[int, int] | None
+) -> Float[np.ndarray, "h w"]:
+    """Return the share of subject in each latent cell, 0 to 1.
+
+    Args:
+        mask: True on the subject, at the photo's size.
+        latent_size: (rows, columns) of the latents, or None for an eighth of the photo.
+    """
+    size = latent_size or tuple(max(1, side // _VAE_FACTOR) for side in mask.shape)
+    return interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="area")[0, 0].numpy()
+
+
+def contact_sheet(rows: list[Row], latent_size: tuple[int, int] | None) -> Image.Image:
+    """Return the sheet: a line a photo, with the photo, the outlined subject, and the mask at latent size.
+
+    Args:
+        rows: what to show, top to bottom.
+        latent_size: (rows, columns) of the latents, or None for an eighth of each photo.
+    """
+    line_height = TILE + CAPTION + MARGIN
+    sheet = Image.new("RGB", (3 * TILE + 4 * MARGIN, HEADER + len(rows) * line_height), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
+    for column, title in enumerate(("photo", "subject", _latent_title(latent_size))):
+        draw.text((MARGIN + column * (TILE + MARGIN), MARGIN), title, _INK, font)
+    for number, row in enumerate(rows):
+        top = HEADER + number * line_height
+        for column, picture in enumerate(_pictures(row, latent_size)):
+            left = MARGIN + column * (TILE + MARGIN)
+            sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
+        draw.text((MARGIN, top + TILE + 4), row.caption, _INK, font)
+    return sheet
+
+
+def _latent_title(latent_size: tuple[int, int] | None) -> str:
+    """Return the heading of the third column."""
+    size = f"{latent_size[1]} x {latent_size[0]}" if latent_size else f"size / {_VAE_FACTOR}"
+    return f"mask at latent size ({size})"
+
+
+def _pictures(row: Row, latent_size: tuple[int, int] | None) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """Return the three pictures of a line, fitted into a tile."""
+    height, width = row.mask.shape
+    scale = TILE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    photo = Image.fromarray(row.pixels).resize(size, Image.Resampling.LANCZOS)
+    mask = np.asarray(Image.fromarray(row.mask).resize(size, Image.Resampling.NEAREST))
+    cells = (latent_mask(row.mask, latent_size) * 255).round().astype(np.uint8)
+    seen = Image.fromarray(cells).resize(size, Image.Resampling.NEAREST).convert("RGB")
+    return photo, _outlined(np.asarray(photo), mask), seen
+
+
+def _outlined(photo: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> Image.Image:
+    """Return the photo with its background dimmed and a line around the subject."""
+    picture = np.where(mask[..., None], photo, (photo * _DIMMED).astype(np.uint8))
+    border = np.pad(mask, 1)
+    inside = border[:-2, 1:-1] & border[2:, 1:-1] & border[1:-1, :-2] & border[1:-1, 2:]
+    picture[mask & ~inside] = _OUTLINE
+    return Image.fromarray(picture)
