@@ -18,7 +18,6 @@ def train_dreambooth(config: Config) -> None:
     """Do what the settings say, from photos to pictures."""
     # Imported here, so that --help and a wrong flag are answered at once: torch and diffusers take seconds.
     from persam_dreambooth import dreambooth
-    from persam_dreambooth.diffusion.losses import Objective
     from persam_dreambooth.diffusion.models import load_models
     from persam_dreambooth.diffusion.training import build_accelerator, start
     from persam_dreambooth.photos import read_photos, sample_images
@@ -45,13 +44,15 @@ def train_dreambooth(config: Config) -> None:
     if accelerator.is_main_process:
         run.write_text("config.yaml", to_yaml(config))
 
-    objective = Objective(
-        prior_loss_weight=config.data.prior_loss_weight,
-        outside_prior_weight=config.masks.outside_prior_weight,
-        mask_normalization=config.masks.mask_normalization,
-    )
     steps = config.train.steps(len(photos), accelerator.num_processes)
-    state = start(models, examples, config.train, objective, accelerator=accelerator, max_train_steps=steps)
+    state = start(
+        models,
+        examples,
+        config.train,
+        dreambooth.objective(config),
+        accelerator=accelerator,
+        max_train_steps=steps,
+    )
     result = dreambooth.fit(
         state,
         models,

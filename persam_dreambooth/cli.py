@@ -108,7 +108,9 @@ def generate(
 
 
 @app.command
-def demo(*, output_dir: Path = Path("output/demo"), sample: Literal["cat", "robot"] = "cat", seed: int = 0) -> None:
+def demo(
+    *, output_dir: Path = Path("output/demo"), sample: Literal["cat", "robot"] = "cat", seed: int = 0
+) -> None:
     """Show the whole idea on the embedded models: base, plain and masked, and how much background leaked.
 
     Args:

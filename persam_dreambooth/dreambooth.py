@@ -21,6 +21,7 @@ from persam_dreambooth.diffusion.adapters import LORA_FILE, UNET_FILE, has_lora,
 from persam_dreambooth.diffusion.dataset import Examples
 from persam_dreambooth.diffusion.encode import Geometry, check_resolution, encode
 from persam_dreambooth.diffusion.generate import GRID_FILE, PROMPTS_FILE, generate
+from persam_dreambooth.diffusion.losses import Objective
 from persam_dreambooth.diffusion.models import Models, build_pipeline, save_pipeline, token_ids
 from persam_dreambooth.diffusion.prior import generate_class_images, missing_numbers
 from persam_dreambooth.diffusion.training import TrainingState
@@ -137,6 +138,15 @@ def encode_examples(
         device=device,
     )
     return Examples(instance=instance, class_images=of_class, seed=config.seed)
+
+
+def objective(config: Config) -> Objective:
+    """Return the weights of the loss that the settings ask for."""
+    return Objective(
+        prior_loss_weight=config.data.prior_loss_weight,
+        outside_prior_weight=config.masks.outside_prior_weight,
+        mask_normalization=config.masks.mask_normalization,
+    )
 
 
 def summary(masks: dict[str, SubjectMask] | None, num_photos: int) -> str:

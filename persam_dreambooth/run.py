@@ -98,7 +98,11 @@ class RunFolder:
     def read_log(self) -> list[dict]:
         """Return the lines of log.jsonl, oldest first; none where there is no log."""
         path = self.path / LOG_FILE
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        return (
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            if path.is_file()
+            else []
+        )
 
     def forget_log_after(self, step: int) -> None:
         """Drop the log lines of steps after `step`: a resumed run does those steps again."""
