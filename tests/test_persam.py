@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import persam
+from persam_dreambooth.sam.segmenter import Decoded
 
 SHAPES = [(96, 128), (160, 112), (128, 128), (70, 121)]
 
@@ -147,7 +148,7 @@ def test_pixels_are_numbered_row_by_row_and_ties_go_to_the_first():
 def test_a_box_is_tight_and_holds_its_corners():
     mask = torch.zeros(9, 12, dtype=torch.bool)
     mask[2, 5] = mask[7, 3] = True
-    assert persam.tight_box(mask, "photo").tolist() == [3, 2, 5, 7]
+    assert persam.tight_box(mask).tolist() == [3, 2, 5, 7]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -173,20 +174,23 @@ def test_other_ways_to_feed_the_passes_are_told_apart(segmenter, reference, mist
     assert relative_difference(wrong, right) > 1e-3
 
 
-def test_an_empty_mask_is_an_error_that_names_the_photo():
-    segmenter = constant_segmenter(-1.0)
+@pytest.mark.parametrize("logit", [-1.0, 1.0])
+def test_masks_that_are_all_empty_or_all_full_are_an_error_that_names_the_photo(logit):
+    segmenter = constant_segmenter(logit)
     embedding = segmenter.encode(scene(96, 128)[0])
     target = persam.fit(segmenter, embedding, scene(96, 128)[1], "mask")
     expected = (
-        r"^cat/03\.png: the subject was not found \(its mask is empty\); .* Remove the photo, or put a mask"
+        r"^cat/03\.png: the subject was not found \(each mask .*; every photo .* Remove the photo, or put"
     )
     with pytest.raises(UserError, match=expected):
         persam.find(segmenter, embedding, target, "cat/03.png")
 
 
-def test_a_full_mask_is_an_error_that_names_the_photo():
-    segmenter = constant_segmenter(1.0)
+def test_the_likeliest_mask_that_is_neither_empty_nor_full_is_taken(segmenter):
     embedding = segmenter.encode(scene(96, 128)[0])
-    target = persam.fit(segmenter, embedding, scene(96, 128)[1], "mask")
-    with pytest.raises(UserError, match=r"^cat/03\.png: the mask that was found covers the whole photo; "):
-        persam.find(segmenter, embedding, target, "cat/03.png")
+    empty, full = torch.full((1, 64, 64), -1.0), torch.full((1, 64, 64), 1.0)
+    half = torch.where(torch.arange(64) < 20, 1.0, -1.0).expand(1, 64, 64)
+    decoded = Decoded(torch.cat([empty, half, full]), torch.tensor([0.9, 0.2, 0.8]))
+    assert persam.likeliest_usable(segmenter, embedding, decoded) == 1
+    nothing = Decoded(torch.cat([empty, full, empty]), torch.tensor([0.9, 0.2, 0.8]))
+    assert persam.likeliest_usable(segmenter, embedding, nothing) is None

@@ -1,5 +1,7 @@
 """PerSAM-F: what it remembers, and its three passes against their short restatement."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sam_models import constant_segmenter, random_segmenter, scene
@@ -7,6 +9,7 @@ from sam_models import constant_segmenter, random_segmenter, scene
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import persam, persam_f
 from persam_dreambooth.masks.mask_fit import fit_mask_weights
+from persam_dreambooth.masks.persam import likeliest_usable, pixel_of, similarity_map
 
 SHAPES = [(96, 128), (160, 112), (128, 128), (70, 121)]
 
@@ -91,13 +94,28 @@ def test_finding_follows_the_authors_program(segmenter, target, shape):
     assert found.mask_weights == pytest.approx(target.mask_weights.tolist())
 
 
-def test_an_empty_blend_is_an_error_that_names_the_photo():
+def test_masks_that_are_all_empty_are_an_error_that_names_the_photo():
     segmenter = constant_segmenter(-1.0)
     pixels, mask = scene(96, 128)
     embedding = segmenter.encode(pixels)
     target = persam_f.fit(segmenter, embedding, mask, "mask")
-    with pytest.raises(UserError, match=r"^cat/03\.png: the subject was not found \(its mask is empty\); "):
+    with pytest.raises(UserError, match=r"^cat/03\.png: the subject was not found \(each mask is empty or "):
         persam_f.find(segmenter, embedding, target, "cat/03.png")
+
+
+def test_weights_that_cancel_out_fall_back_on_the_likeliest_mask(segmenter, target):
+    embedding = segmenter.encode(scene(96, 128, seed=3)[0])
+    similarity = similarity_map(segmenter, embedding, target.direction)
+    point = pixel_of(similarity.argmax(), similarity)[None]
+    decoded = segmenter.decode(embedding, point_coords=point, point_labels=torch.tensor([1]))
+    best = likeliest_usable(segmenter, embedding, decoded)
+    assert best is not None
+    chosen = persam_f.find(
+        segmenter, embedding, replace(target, mask_weights=torch.eye(3)[best]), "photo"
+    )  # fmt: skip
+    cancelled = persam_f.find(segmenter, embedding, replace(target, mask_weights=torch.zeros(3)), "photo")
+    assert torch.equal(cancelled.mask, chosen.mask)
+    assert cancelled.iou_prediction == chosen.iou_prediction
 
 
 def test_a_subject_smaller_than_a_cell_is_refused_by_the_masks_name(segmenter, reference):

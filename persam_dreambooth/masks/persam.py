@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.sam.segmenter import Embedding, Segmenter, bilinear, preprocess
+from persam_dreambooth.sam.segmenter import Decoded, Embedding, Segmenter, bilinear, preprocess
 
 _REMEDY = (
     "Remove the photo, or put a mask of your own beside it, named like the photo but ending in .mask.png."
@@ -72,7 +72,7 @@ def find(segmenter: Segmenter, embedding: Embedding, target: Target, photo_name:
     The first is guided: prompted with p⁺ and p⁻ and with T, its attention tilted towards what is similar.
 
     Raises:
-        UserError: one of SAM's masks on the way is empty, or the last is full; the text names the photo.
+        UserError: SAM has no mask that is neither empty nor full; the text names the photo.
     """
     similarity = similarity_map(segmenter, embedding, target.direction)
     point_coords = torch.stack(
@@ -170,7 +170,8 @@ def refine(
 ) -> FoundMask:
     """Return the mask after two more passes, each fed with the logits before it, the last with their box.
 
-    Each pass keeps, of SAM's three masks, the one that it believes in most.
+    Each pass keeps, of SAM's three masks, the one that it believes in most of those that can be a subject:
+    neither empty nor the whole photo. Where the second pass has none, the first one's mask stays.
 
     Args:
         segmenter: the model that made the embedding.
@@ -182,39 +183,57 @@ def refine(
         photo_name: the photo's file, for the error text.
 
     Raises:
-        UserError: a mask is empty, or the last one full.
+        UserError: the first of the two passes has no mask that can be used.
     """
+    found = None
     for _ in range(2):
-        prompt_box = box
         decoded = segmenter.decode(
             embedding,
             point_coords=point_coords,
             point_labels=point_labels,
-            box=prompt_box,
+            box=box,
             mask_input=mask_input,
         )
-        best = int(decoded.iou_predictions.argmax())
+        best = likeliest_usable(segmenter, embedding, decoded)
+        if best is None:
+            break
         mask_input = decoded.low_res_logits[best : best + 1]
         mask = segmenter.mask_logits(mask_input, embedding)[0] > 0
-        box = tight_box(mask, photo_name)
-    if mask.all():
-        raise UserError(
-            f"{photo_name}: the mask that was found covers the whole photo; some of it must be background. "
-            f"{_REMEDY}"
-        )
-    return FoundMask(mask, point_coords, point_labels, prompt_box, float(decoded.iou_predictions[best]))
+        found = FoundMask(mask, point_coords, point_labels, box, float(decoded.iou_predictions[best]))
+        box = tight_box(mask)
+    if found is None:
+        raise not_found(photo_name)
+    return found
 
 
-def tight_box(mask: Bool[Tensor, "H W"], photo_name: str) -> Float[Tensor, " 4"]:
+def likeliest_usable(segmenter: Segmenter, embedding: Embedding, decoded: Decoded) -> int | None:
+    """Return which of SAM's masks it believes in most, of those neither empty nor full; None if none is.
+
+    The authors take the likeliest whatever it holds, and crash on an empty one.
+    """
+    areas = (segmenter.mask_logits(decoded.low_res_logits, embedding) > 0).float().mean(dim=(1, 2))
+    usable = (areas > 0) & (areas < 1)
+    if not usable.any():
+        return None
+    return int(decoded.iou_predictions.masked_fill(~usable, -torch.inf).argmax())
+
+
+def not_found(photo_name: str) -> UserError:
+    """Return the error that says that no mask of a photo can be used."""
+    return UserError(
+        f"{photo_name}: the subject was not found (each mask is empty or covers the whole photo); "
+        f"every photo needs a mask. {_REMEDY}"
+    )
+
+
+def tight_box(mask: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:
     """Return XYXY of a mask's extent in pixels: the first and last column and row of it, no margin.
 
     Raises:
-        UserError: the mask is empty.
+        ValueError: the mask is empty.
     """
     if not mask.any():
-        raise UserError(
-            f"{photo_name}: the subject was not found (its mask is empty); every photo needs one. {_REMEDY}"
-        )
+        raise ValueError("an empty mask has no box")
     rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
     return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]).flatten().float().cpu()
 

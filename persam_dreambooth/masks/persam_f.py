@@ -16,6 +16,8 @@ from torch import Tensor
 from persam_dreambooth.masks.mask_fit import fit_mask_weights
 from persam_dreambooth.masks.persam import (
     FoundMask,
+    likeliest_usable,
+    not_found,
     pixel_of,
     refine,
     similarity_map,
@@ -62,21 +64,28 @@ def find(segmenter: Segmenter, embedding: Embedding, target: Target, photo_name:
     """Return the mask of the remembered subject in an encoded photo.
 
     The fitted weights shape the box and the logits of the first refinement; the mask itself is one of SAM's
-    own.
+    own. Where the weighted masks cancel out (the authors' code crashes), SAM's likeliest takes their place.
 
     Raises:
-        UserError: one of the masks on the way is empty, or the last is full; the text names the photo.
+        UserError: no mask of SAM's can be used; the text names the photo.
     """
     decoded, point_coords = _decode_at_best_point(segmenter, embedding, target.direction)
     weights = target.mask_weights.to(decoded.low_res_logits)[:, None, None]
+    logits = (weights * decoded.low_res_logits).sum(dim=0, keepdim=True)
     mask = (weights * segmenter.mask_logits(decoded.low_res_logits, embedding)).sum(dim=0) > 0
+    if not mask.any():
+        best = likeliest_usable(segmenter, embedding, decoded)
+        if best is None:
+            raise not_found(photo_name)
+        logits = decoded.low_res_logits[best : best + 1]
+        mask = segmenter.mask_logits(logits, embedding)[0] > 0
     found = refine(
         segmenter,
         embedding,
         point_coords,
         torch.tensor([1]),
-        box=tight_box(mask, photo_name),
-        mask_input=(weights * decoded.low_res_logits).sum(dim=0, keepdim=True),
+        box=tight_box(mask),
+        mask_input=logits,
         photo_name=photo_name,
     )
     return replace(found, mask_weights=tuple(target.mask_weights.tolist()))
