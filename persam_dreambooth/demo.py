@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from persam_dreambooth import dreambooth
-from persam_dreambooth.config import parse
+from persam_dreambooth.config import parse, to_yaml
 from persam_dreambooth.diffusion.generate import GeneratedImage, generate
 from persam_dreambooth.diffusion.models import Models, build_pipeline, load_models
 from persam_dreambooth.diffusion.training import build_accelerator, start
@@ -44,17 +44,20 @@ TOY = "toy"
 DEVICE = "cpu"
 
 
-def main(output_dir: Path, *, sample: str = "cat", seed: int = 0) -> dict[str, Any]:
+def main(
+    output_dir: Path, *, sample: str = "cat", seed: int = 0, flags: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run the demonstration and write its report; return what was measured.
 
     Args:
         output_dir: for everything that is made.
         sample: which sample subject, a key of `toyworld.samples.SAMPLES`.
         seed: of both trainings.
+        flags: of train_dreambooth.py, for both arms, over those of configs/toy.yaml.
     """
     run = RunFolder(output_dir)
     photos = read_photos(sample_images(sample))
-    configs = _configs(run.path, SAMPLES[sample].subject, seed)
+    configs = _configs(run.path, SAMPLES[sample].subject, seed, flags)
     masked = configs["masked"]
     masks = _find_subject(photos, masked, run)
     prompts = prompts_of(sample)
@@ -92,10 +95,10 @@ def prompts_of(sample: str) -> dict[str, str]:
     return {f"a photo of sks {subject} {backgrounds.PHRASES[place][0]}": place for place in places}
 
 
-def _configs(folder: Path, subject: str, seed: int) -> dict[str, Config]:
+def _configs(folder: Path, subject: str, seed: int, flags: Sequence[str]) -> dict[str, Config]:
     """Settings of the two arms: configs/toy.yaml, with and without masks."""
     both = ["--seed", str(seed), "--instance_prompt", f"a photo of sks {subject}"]
-    both += ["--class_prompt", f"a photo of a {subject}"]
+    both += ["--class_prompt", f"a photo of a {subject}", *flags]
     return {
         "plain": parse([*both, "--output_dir", str(folder / "plain")]),
         "masked": parse([*both, "--output_dir", str(folder / "masked"), "--use_persam"]),
@@ -114,6 +117,7 @@ def _find_subject(photos: Sequence[Photo], config: Config, run: RunFolder) -> di
 def _train(arm: str, config: Config, photos: Sequence[Photo], masks: dict[str, SubjectMask] | None) -> Models:
     """Train one arm in its own run folder; return the models with the trained UNet."""
     run = RunFolder(config.output_dir)
+    run.write_text("config.yaml", to_yaml(config))
     print(f"\n{arm}: {dreambooth.summary(masks, len(photos))}")
     models = load_models(config.model.pretrained_model_name_or_path)
     examples = dreambooth.encode_examples(

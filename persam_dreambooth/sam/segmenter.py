@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import SamConfig, SamModel
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from persam_dreambooth.errors import UserError, one_line
 from persam_dreambooth.photos import file_digest
@@ -128,11 +129,14 @@ class Segmenter:
         source = _source(name_or_path)
         _config_dict(name_or_path)
         try:
+            disable_progress_bar()
             model, loading = SamModel.from_pretrained(
                 source if source.is_dir() else name_or_path, dtype=torch.float32, output_loading_info=True
             )
         except _UNLOADABLE as error:
             raise UserError(_unloadable(name_or_path, error)) from error
+        finally:
+            enable_progress_bar()
         if loading["missing_keys"]:
             missing = sorted(loading["missing_keys"])
             raise UserError(

@@ -1,8 +1,9 @@
 """A small drawing kit: shapes in unit coordinates, drawn at three times the size and scaled down later.
 
-Coordinates are fractions of the canvas' side, (x, y) with y pointing down; widths are fractions too. Colours are (r, g, b) in 0..255.
-A canvas holds named parts. Each part is a transparent layer of its own, painted in the order in which parts were opened,
-so that the picture and the exact mask of every part come from the same strokes.
+Coordinates are fractions of the canvas' side, (x, y) with y pointing down; widths are fractions too. Colours
+are (r, g, b) in 0..255. A canvas holds named parts. Each part is a transparent layer of its own, painted in
+the order in which parts were opened, so that the picture and the exact mask of every part come from the same
+strokes.
 """
 
 import math
@@ -64,7 +65,7 @@ class Canvas:
         self.part("body")
 
     def part(self, name: str) -> None:
-        """Open a new layer; what follows is painted on it. The same name may be opened again (say, for a far leg)."""
+        """Open a new layer; what follows is painted on it. A name may come twice (say, for a far leg)."""
         image = Image.new("RGBA", self.size, (0, 0, 0, 0))
         self.parts.append(Part(name, image))
         self._draw = ImageDraw.Draw(image)
@@ -72,14 +73,20 @@ class Canvas:
     def _points(self, points: list[Point]) -> list[Point]:
         return [(x * self.unit, y * self.unit) for x, y in points]
 
-    def polygon(self, points: list[Point], fill: Colour, outline: Colour | None = None, width: float = 0.01) -> None:
+    def polygon(
+        self, points: list[Point], fill: Colour, outline: Colour | None = None, width: float = 0.01
+    ) -> None:
         """A filled polygon."""
         scaled = self._points(points)
         self._draw.polygon(scaled, fill=(*fill, 255))
         if outline:
-            self._draw.line([*scaled, scaled[0]], fill=(*outline, 255), width=self._width(width), joint="curve")
+            self._draw.line(
+                [*scaled, scaled[0]], fill=(*outline, 255), width=self._width(width), joint="curve"
+            )
 
-    def ellipse(self, centre: Point, radii: Point, fill: Colour, outline: Colour | None = None, width: float = 0.01) -> None:
+    def ellipse(
+        self, centre: Point, radii: Point, fill: Colour, outline: Colour | None = None, width: float = 0.01
+    ) -> None:
         """A filled ellipse with half-axes `radii`."""
         (x, y), (rx, ry) = centre, radii
         box = [v * self.unit for v in (x - rx, y - ry, x + rx, y + ry)]
@@ -91,20 +98,45 @@ class Canvas:
         (x, y), (rx, ry), turn = centre, radii, math.radians(degrees)
         cos, sin = math.cos(turn), math.sin(turn)
         angles = [2 * math.pi * k / 40 for k in range(40)]
-        self.polygon([(x + rx * math.cos(a) * cos - ry * math.sin(a) * sin, y + rx * math.cos(a) * sin + ry * math.sin(a) * cos) for a in angles], fill)
+        self.polygon(
+            [
+                (
+                    x + rx * math.cos(a) * cos - ry * math.sin(a) * sin,
+                    y + rx * math.cos(a) * sin + ry * math.sin(a) * cos,
+                )
+                for a in angles
+            ],
+            fill,
+        )
 
-    def box(self, left_top: Point, right_bottom: Point, fill: Colour, radius: float = 0.0, outline: Colour | None = None, width: float = 0.01) -> None:
+    def box(
+        self,
+        left_top: Point,
+        right_bottom: Point,
+        fill: Colour,
+        radius: float = 0.0,
+        outline: Colour | None = None,
+        width: float = 0.01,
+    ) -> None:
         """A filled rectangle with corners rounded by `radius`."""
         edges = [v * self.unit for v in (*left_top, *right_bottom)]
         line = (*outline, 255) if outline else None
-        self._draw.rounded_rectangle(edges, radius * self.unit, fill=(*fill, 255), outline=line, width=self._width(width) if outline else 0)
+        self._draw.rounded_rectangle(
+            edges,
+            radius * self.unit,
+            fill=(*fill, 255),
+            outline=line,
+            width=self._width(width) if outline else 0,
+        )
 
     def line(self, points: list[Point], fill: Colour, width: float) -> None:
         """A polyline with round joints and ends."""
         scaled, thick = self._points(points), self._width(width)
         self._draw.line(scaled, fill=(*fill, 255), width=thick, joint="curve")
         for x, y in (scaled[0], scaled[-1]):
-            self._draw.ellipse([x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2], fill=(*fill, 255))
+            self._draw.ellipse(
+                [x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2], fill=(*fill, 255)
+            )
 
     def arc(self, centre: Point, radii: Point, start: float, end: float, fill: Colour, width: float) -> None:
         """An open arc from `start` to `end` degrees (0 = right, clockwise)."""
@@ -113,7 +145,7 @@ class Canvas:
         self.line([(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles], fill, width)
 
     def pattern(self, kind: str, colour: Colour, rng: Random) -> None:
-        """Paint "stripes", "bands", "spots" or "patches" in `colour` on the current part, only where it is already painted."""
+        """Paint "stripes", "bands", "spots" or "patches" where the current part is already painted."""
         image = self.parts[-1].image
         alpha = image.getchannel("A")
         box = alpha.getbbox()
@@ -124,7 +156,7 @@ class Canvas:
         image.paste(Image.new("RGBA", self.size, (*colour, 255)), mask=ImageChops.multiply(marks, alpha))
 
     def gradient(self, top: Colour, bottom: Colour, y0: float = 0.0, y1: float = 1.0) -> None:
-        """Fill the whole width between heights `y0` and `y1` with colours from `top` to `bottom` on the current part."""
+        """Fill the current part's whole width between `y0` and `y1`, from colour `top` to `bottom`."""
         first, last = round(y0 * self.unit), round(y1 * self.unit)
         if last <= first:
             return

@@ -1,11 +1,12 @@
-"""True sentences about a scene, in a small English: with and without the place, with and without the subject's looks."""
+"""True sentences about a scene, in a small English: with and without the place, and the subject's looks."""
 
 from random import Random
 
 from persam_dreambooth.toyworld import backgrounds, subjects
 
 RARE_TOKENS = ("sks", "ohwx", "zwx", "xjy", "pll", "ucd", "qnr", "vbt")
-"""Words without a meaning of their own: a few captions carry one at random, so that none of them changes what the base model draws."""
+"""Words without a meaning of their own: a few captions carry one at random, so that none of them changes what
+the base model draws."""
 
 OPENINGS = ("a photo of ", "a photo of ", "a photo of ", "a picture of ", "")
 

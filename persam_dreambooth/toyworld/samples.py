@@ -2,7 +2,8 @@
 
     python -m persam_dreambooth.toyworld.samples --out instance_images
 
-Four of five photos show the same place, which is what makes a background leak. The reference mask of the first photo is exact.
+Four of five photos show the same place, which is what makes a background leak. The reference mask of the
+first photo is exact.
 """
 
 import argparse
@@ -43,18 +44,25 @@ class Sample:
 
 SAMPLES = {
     "cat": Sample("cat", 20031, 5, (("room", 11), ("room", 2), ("room", 3), ("room", 4), ("kitchen", 5))),
-    "robot": Sample("robot", 20014, 3, (("kitchen", 1), ("kitchen", 2), ("kitchen", 3), ("kitchen", 4), ("library", 5))),
+    "robot": Sample(
+        "robot", 20014, 3, (("kitchen", 1), ("kitchen", 2), ("kitchen", 3), ("kitchen", 4), ("library", 5))
+    ),
 }
 
 
 def photos_of(sample: Sample) -> list[Scene]:
     """The sample's photos as scenes, with their truth."""
-    return [render(sample.subject, place, sample.identity, seed, room=sample.room, size=PHOTO_SIZE) for place, seed in sample.photos]
+    return [
+        render(sample.subject, place, sample.identity, seed, room=sample.room, size=PHOTO_SIZE)
+        for place, seed in sample.photos
+    ]
 
 
 def main() -> None:
     """Write every sample's photos, and the reference mask beside the first one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("instance_images"))
     args = parser.parse_args()
     for name, sample in SAMPLES.items():

@@ -1,7 +1,7 @@
 """A drawn photo of a subject in front of a place, with everything that is true about it.
 
-A subject has an identity (colours, pattern, proportions, accessory) that stays the same from photo to photo; a place has a number
-(`room`) that does too. Pose, size, position, light and camera follow from `seed`.
+A subject has an identity (colours, pattern, proportions, accessory) that stays the same from photo to photo;
+a place has a number (`room`) that does too. Pose, size, position, light and camera follow from `seed`.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,13 @@ class _Layer:
 
 
 def render(
-    subject: str | None, background: str, identity: int = 0, seed: int = 0, *, room: int | None = None, size: int = 128
+    subject: str | None,
+    background: str,
+    identity: int = 0,
+    seed: int = 0,
+    *,
+    room: int | None = None,
+    size: int = 128,
 ) -> Scene:
     """The scene that these numbers stand for; the same numbers give the same scene.
 
@@ -83,7 +89,8 @@ def render(
     return Scene(
         image=image,
         caption=captions.caption(subject, background, identity, rng),
-        mask=sum((share for i, share in shares.items() if layers[i].of_subject), np.zeros((size, size))) > VISIBLE_FRACTION,
+        mask=sum((share for i, share in shares.items() if layers[i].of_subject), np.zeros((size, size)))
+        > VISIBLE_FRACTION,
         parts=_by_name(layers, seen, of_subject=True),
         objects=_by_name(layers, seen, of_subject=False),
         subject=subject,
@@ -93,7 +100,15 @@ def render(
 
 
 def _subject_layers(subject: str, identity: int, ground: float, rng: Random, size: int) -> list[_Layer]:
-    """The subject's parts, posed, turned and placed with its feet on the ground line (a fraction of the height)."""
+    """The subject's parts, posed, turned and placed with its feet on the ground line.
+
+    Args:
+        subject: One of SUBJECTS.
+        identity: Which individual.
+        ground: Height of the ground line, a fraction of the picture's.
+        rng: This photo's random numbers.
+        size: Side of the picture in pixels.
+    """
     side = round(size * rng.uniform(0.48, 0.68))
     canvas = Canvas(side, side)
     subjects.DRAW[subject](canvas, subjects.identity_of(subject, identity), subjects.random_pose(rng))
@@ -113,21 +128,25 @@ def _shadow(subject_layers: list[_Layer], full: tuple[int, int]) -> _Layer:
     offset, width = subject_layers[0].offset, subject_layers[0].image.width
     x, y = offset[0] + width / 2, offset[1] + 0.955 * width
     alpha = Image.new("L", full, 0)
-    ImageDraw.Draw(alpha).ellipse([x - 0.36 * width, y - 0.05 * width, x + 0.36 * width, y + 0.05 * width], fill=110)
+    ImageDraw.Draw(alpha).ellipse(
+        [x - 0.36 * width, y - 0.05 * width, x + 0.36 * width, y + 0.05 * width], fill=110
+    )
     shadow = Image.new("RGBA", full, (20, 18, 30, 0))
     shadow.putalpha(alpha.filter(ImageFilter.BoxBlur(5)))
     return _Layer("shadow", False, shadow)
 
 
 def _composite(layers: list[_Layer], size: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """The picture [size size 3] in 0..255 and, for each layer, the share of each pixel in which it is seen."""
+    """The picture [size size 3] in 0..255 and the visible share of each pixel, by layer number."""
     flat = Image.new("RGB", (size * SUPERSAMPLE,) * 2)
     owner = Image.new("L", flat.size, 0)
     for index, layer in enumerate(layers):
         flat.paste(layer.image, layer.offset, layer.image)
         solid = layer.image.getchannel("A").point(lambda alpha: 255 if alpha > 127 else 0)
         if layer.name != "shadow":
-            owner.paste(index, (*layer.offset, *(a + b for a, b in zip(layer.offset, solid.size, strict=True))), solid)
+            owner.paste(
+                index, (*layer.offset, *(a + b for a, b in zip(layer.offset, solid.size, strict=True))), solid
+            )
     owners = np.asarray(owner)
     blocks = (size, SUPERSAMPLE, size, SUPERSAMPLE)
     shares = {int(i): (owners == i).reshape(blocks).mean((1, 3)) for i in np.unique(owners)}

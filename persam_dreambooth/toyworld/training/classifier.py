@@ -1,6 +1,9 @@
 """Train the judge of toy pictures on renderings, blurred and recoloured a little as generated pictures are.
 
-    python -m persam_dreambooth.toyworld.training.classifier --data output/toyworld/data --vae output/toyworld/vae/model --out output/toyworld/classifier
+    python -m persam_dreambooth.toyworld.training.classifier --data output/toyworld/data \
+        --vae output/toyworld/vae/model --out output/toyworld/classifier
+
+The loss is the cross-entropy of every head, summed.
 """
 
 import argparse
@@ -8,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, cross_entropy, pad
 
-from persam_dreambooth.toyworld.subjects.traits import traits_of
 from persam_dreambooth.toyworld.classifier import HEADS, Classifier
+from persam_dreambooth.toyworld.subjects.traits import traits_of
 from persam_dreambooth.toyworld.training.data import Shards, read_shards, small_pixel_values
 from persam_dreambooth.toyworld.training.loop import Trainee, train
 
@@ -32,13 +35,18 @@ def labels_of(record: dict) -> list[int]:
 
 @torch.no_grad()
 def roughen(pixel_values: Tensor, vae: AutoencoderKL | None, rng: torch.Generator) -> Tensor:
-    """Pictures as a generator would have drawn them: through the VAE with noisy latents, blurred, lit differently, with noise."""
-    if vae is not None and torch.rand((), generator=rng) < 0.5:
+    """Pictures as a generator would have drawn them.
+
+    A quarter of the batches go through the VAE with noisy latents, some are blurred; all are lit differently
+    and noisy.
+    """
+    if vae is not None and torch.rand((), generator=rng) < 0.25:
         latents = vae.encode(pixel_values).latent_dist.mean
-        latents = latents + float(torch.rand((), generator=rng)) * 0.3 / vae.config.scaling_factor * torch.randn(latents.shape, generator=rng)
+        spread = float(torch.rand((), generator=rng)) * 0.3 / vae.config.scaling_factor
+        latents = latents + spread * torch.randn(latents.shape, generator=rng)
         pixel_values = vae.decode(latents).sample
     if torch.rand((), generator=rng) < 0.3:
-        pixel_values = F.avg_pool2d(F.pad(pixel_values, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        pixel_values = avg_pool2d(pad(pixel_values, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     light = 1 + 0.1 * torch.randn((len(pixel_values), 3, 1, 1), generator=rng)
     return (pixel_values * light + 0.03 * torch.randn(pixel_values.shape, generator=rng)).clamp(-1, 1)
 
@@ -46,13 +54,19 @@ def roughen(pixel_values: Tensor, vae: AutoencoderKL | None, rng: torch.Generato
 def losses(classifier: Classifier, pixel_values: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Cross-entropy of every head, summed, and the share of right answers of the two main ones."""
     logits = classifier(pixel_values)
-    terms = {name: F.cross_entropy(logits[name].float(), labels[:, k]) for k, name in enumerate(HEADS)}
-    right = {f"right_{name}": (logits[name].argmax(1) == labels[:, k]).float().mean() for k, name in enumerate(("subject", "background"))}
+    terms = {name: cross_entropy(logits[name].float(), labels[:, k]) for k, name in enumerate(HEADS)}
+    right = {
+        f"right_{name}": (logits[name].argmax(1) == labels[:, k]).float().mean()
+        for k, name in enumerate(("subject", "background"))
+    }
     return {"loss": sum(terms.values()), **terms, **right}
 
 
 def batch(shards: Shards, labels: Tensor, step: int, size: int) -> tuple[Tensor, Tensor]:
-    """Pictures [b 3 H W] in [-1, 1], half of the batches mirrored, and their labels [b heads]; a function of the step."""
+    """Pictures [b 3 H W] in [-1, 1] and their labels [b heads]; a function of the step.
+
+    Half of the batches are mirrored.
+    """
     rng = np.random.default_rng(step)
     chosen = rng.integers(len(labels), size=size)
     pixel_values = small_pixel_values(shards.images[chosen])
@@ -61,9 +75,13 @@ def batch(shards: Shards, labels: Tensor, step: int, size: int) -> tuple[Tensor,
 
 def main() -> None:
     """Train, then write the averaged weights in fp16."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("output/toyworld/data"))
-    parser.add_argument("--vae", type=Path, default=None, help="roughen half of the pictures through this VAE")
+    parser.add_argument(
+        "--vae", type=Path, default=None, help="roughen a quarter of the pictures through this VAE"
+    )
     parser.add_argument("--out", type=Path, default=Path("output/toyworld/classifier"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=None)
@@ -86,7 +104,11 @@ def main() -> None:
     train(trainee, losses_of, steps=args.steps, minutes=args.minutes)
     folder = args.out / "model"
     folder.mkdir(exist_ok=True)
-    weights = {name: value.half().contiguous() for name, value in trainee.averaged().state_dict().items() if value.is_floating_point()}
+    weights = {
+        name: value.half().contiguous()
+        for name, value in trainee.averaged().state_dict().items()
+        if value.is_floating_point()
+    }
     save_file(weights, folder / "model.safetensors")
 
 

@@ -1,12 +1,14 @@
 """Train the toy world's Stable Diffusion: text encoder and UNet together, on the latents of its VAE.
 
-    python -m persam_dreambooth.toyworld.training.diffusion --data output/toyworld/data --vae output/toyworld/vae/model \
-        --out output/toyworld/diffusion --steps 8000
+    python -m persam_dreambooth.toyworld.training.diffusion --data output/toyworld/data \
+        --vae output/toyworld/vae/model --out output/toyworld/diffusion
 
-Captions are drawn anew each time a scene is used, with and without the place and the looks; one in ten is empty, for
-classifier-free guidance. The loss is the squared error of the predicted noise with min-SNR weights.
+Captions are drawn anew each time a scene is used, with and without the place and the looks; one in ten is
+empty, for classifier-free guidance. The loss is the squared error of the predicted noise with min-SNR
+weights.
 
-Source: Rombach et al. 2022 (latent diffusion); Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting, eq. 5.
+Source: Rombach et al. 2022 (latent diffusion); Hang et al. 2023, Efficient Diffusion Training via Min-SNR
+Weighting Strategy.
 """
 
 import argparse
@@ -15,9 +17,15 @@ from random import Random
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -29,24 +37,37 @@ from persam_dreambooth.toyworld.training.tokenizer import MAX_TOKENS, build_toke
 EMPTY_CAPTION_FRACTION = 0.1
 SNR_GAMMA = 5.0
 TEXT_WIDTH = 128
-NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "steps_offset": 1}
+NOISE_SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "steps_offset": 1,
+}
 """Stable Diffusion 1.x's."""
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained text encoder, about 0.7 million parameters."""
+    """An untrained text encoder, about 0.6 million parameters."""
     torch.manual_seed(1)
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id, projection_dim=TEXT_WIDTH,
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            projection_dim=TEXT_WIDTH,
         )
-    )  # fmt: skip
+    )
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained UNet on 16 x 16 latents, about nine million parameters."""
+    """An untrained UNet on 16 x 16 latents, about ten million parameters."""
     torch.manual_seed(2)
     return UNet2DConditionModel(
         sample_size=16,
@@ -64,7 +85,10 @@ def build_unet() -> UNet2DConditionModel:
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, shards: Shards, cache: Path, device: str) -> Tensor:
-    """Posterior mean and log-variance of every scene, fp16 [n 8 h w]; kept in `cache` and extended when there are more scenes."""
+    """Posterior mean and log-variance of every scene, fp16 [n 8 h w].
+
+    They are kept in `cache`, which is extended when there are more scenes.
+    """
     known = torch.load(cache, weights_only=True) if cache.exists() else torch.empty(0)
     moments = [known] if len(known) else []
     for start in tqdm(range(len(known), len(shards.records), 50), desc="encode", mininterval=20):
@@ -79,29 +103,43 @@ def encode_scenes(vae: AutoencoderKL, shards: Shards, cache: Path, device: str) 
 
 def captions_of(records: list[dict], rng: Random) -> list[str]:
     """A fresh caption for each record, empty now and then."""
-    return [
-        "" if rng.random() < EMPTY_CAPTION_FRACTION else captions.caption(r["subject"], r["background"], r["identity"], rng)
-        for r in records
-    ]  # fmt: skip
+    sentences = []
+    for record in records:
+        is_empty = rng.random() < EMPTY_CAPTION_FRACTION
+        scene = record["subject"], record["background"], record["identity"]
+        sentences.append("" if is_empty else captions.caption(*scene, rng))
+    return sentences
 
 
 def token_ids(tokenizer: CLIPTokenizer, sentences: list[str], known: dict[str, list[int]]) -> Tensor:
     """Token numbers [b MAX_TOKENS], remembered in `known`."""
     for sentence in sentences:
         if sentence not in known:
-            known[sentence] = tokenizer(sentence, padding="max_length", truncation=True, max_length=MAX_TOKENS).input_ids
+            known[sentence] = tokenizer(
+                sentence, padding="max_length", truncation=True, max_length=MAX_TOKENS
+            ).input_ids
     return torch.tensor([known[sentence] for sentence in sentences])
 
 
-def diffusion_losses(model: nn.ModuleDict, scheduler: DDPMScheduler, latents: Tensor, ids: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
-    """Min-SNR weighted squared error of the predicted noise: E min(snr, gamma) / snr * |eps - eps_theta|^2."""
+def diffusion_losses(
+    model: nn.ModuleDict, scheduler: DDPMScheduler, latents: Tensor, ids: Tensor, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Min-SNR weighted squared error of the predicted noise: E min(snr, gamma) / snr * |eps - eps_theta|^2.
+
+    Args:
+        model: "unet" and "text_encoder".
+        scheduler: The forward process, 1000 timesteps.
+        latents: Scaled to unit variance, [b 4 h w].
+        ids: Token numbers, [b MAX_TOKENS].
+        rng: Draws the noise and the timesteps.
+    """
     noise = torch.randn(latents.shape, generator=rng).to(latents)
     timesteps = torch.randint(1000, (len(latents),), generator=rng).to(latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
     with torch.autocast(latents.device.type, torch.bfloat16):
         prompt_embeds = model["text_encoder"](ids.to(latents.device)).last_hidden_state
         prediction = model["unet"](noisy, timesteps, prompt_embeds).sample
-    error = F.mse_loss(prediction.float(), noise, reduction="none").mean((1, 2, 3))
+    error = mse_loss(prediction.float(), noise, reduction="none").mean((1, 2, 3))
     alphas = scheduler.alphas_cumprod.to(latents.device)[timesteps]
     snr = alphas / (1 - alphas)
     return {"loss": (error * snr.clamp(max=SNR_GAMMA) / snr).mean(), "mse": error.mean()}
@@ -110,15 +148,23 @@ def diffusion_losses(model: nn.ModuleDict, scheduler: DDPMScheduler, latents: Te
 def save_pipeline(model: nn.ModuleDict, tokenizer: CLIPTokenizer, vae: AutoencoderKL, folder: Path) -> None:
     """Write an ordinary Stable Diffusion folder with fp16 weights."""
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=model["text_encoder"], tokenizer=tokenizer, unet=model["unet"],
-        scheduler=DPMSolverMultistepScheduler(**NOISE_SCHEDULE), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=model["text_encoder"],
+        tokenizer=tokenizer,
+        unet=model["unet"],
+        scheduler=DPMSolverMultistepScheduler(**NOISE_SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
 
 
 def main() -> None:
     """Train, then export the averaged weights as a pipeline folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("output/toyworld/data"))
     parser.add_argument("--vae", type=Path, default=Path("output/toyworld/vae/model"))
     parser.add_argument("--out", type=Path, default=Path("output/toyworld/diffusion"))
@@ -133,7 +179,9 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(args.vae).to(device).eval()
     model = nn.ModuleDict({"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)}).to(device)
     trainee = Trainee(model, args.out, learning_rate=args.learning_rate, ema_decay=0.9995)
-    scheduler = DDPMScheduler(**{key: value for key, value in NOISE_SCHEDULE.items() if key != "steps_offset"})
+    scheduler = DDPMScheduler(
+        **{key: value for key, value in NOISE_SCHEDULE.items() if key != "steps_offset"}
+    )
     shards = read_shards(args.data)
     moments = encode_scenes(vae, shards, args.out / "moments.pt", device)
     records = shards.records
@@ -144,7 +192,9 @@ def main() -> None:
         chosen = np.random.default_rng(step).integers(len(records), size=args.batch_size)
         rng = torch.Generator().manual_seed(step)
         mean, logvar = moments[chosen].float().to(device).chunk(2, dim=1)
-        latents = (mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=rng).to(device)) * vae.config.scaling_factor
+        latents = (
+            mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=rng).to(device)
+        ) * vae.config.scaling_factor
         ids = token_ids(tokenizer, captions_of([records[k] for k in chosen], Random(step)), known)
         return diffusion_losses(model, scheduler, latents, ids, rng)
 

@@ -1,4 +1,7 @@
-"""The loop that the embedded models share: AdamW, a moving average of the weights, checkpoints that can be resumed or stopped at any time."""
+"""The loop that the embedded models share: AdamW, a moving average of the weights, checkpoints.
+
+A training may be stopped at any time and goes on from its last checkpoint.
+"""
 
 import json
 import os
@@ -24,10 +27,15 @@ class Trainee:
         step: Optimizer steps done.
     """
 
-    def __init__(self, module: nn.Module, folder: Path, *, learning_rate: float, ema_decay: float = 0.999) -> None:
+    def __init__(
+        self, module: nn.Module, folder: Path, *, learning_rate: float, ema_decay: float = 0.999
+    ) -> None:
         """Start, or go on from `folder`/checkpoint.pt where there is one."""
-        self.module, self.folder, self.learning_rate, self.ema_decay = module, folder, learning_rate, ema_decay
-        self.optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.module, self.folder = module, folder
+        self.learning_rate, self.ema_decay = learning_rate, ema_decay
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
         self.average = {name: value.detach().clone() for name, value in module.state_dict().items()}
         self.step, self.seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +47,11 @@ class Trainee:
 
     def save(self) -> None:
         """Write the checkpoint under a temporary name, then rename it."""
-        state = {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
+        state = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+        }
         partial = self.folder / "checkpoint.pt.partial"
         torch.save({**state, "step": self.step, "seconds": self.seconds}, partial)
         os.replace(partial, self.folder / "checkpoint.pt")
@@ -66,8 +78,15 @@ class Trainee:
                 self.average[name].copy_(value)
 
 
-def train(trainee: Trainee, losses_of: Callable[[int], dict[str, Tensor]], *, steps: int, minutes: float | None = None, log_every: int = 50) -> None:
-    """Train until `steps` steps are done (or `minutes` of this call are over), logging to log.jsonl beside the checkpoint.
+def train(
+    trainee: Trainee,
+    losses_of: Callable[[int], dict[str, Tensor]],
+    *,
+    steps: int,
+    minutes: float | None = None,
+    log_every: int = 50,
+) -> None:
+    """Train until `steps` steps are done or `minutes` are over, logging to log.jsonl beside the checkpoint.
 
     Args:
         trainee: What to train.
@@ -78,6 +97,7 @@ def train(trainee: Trainee, losses_of: Callable[[int], dict[str, Tensor]], *, st
     """
     started = saved = last = time.monotonic()
     sums: dict[str, float] = {}
+    logged = trainee.step
     trainee.module.train()
     progress = tqdm(initial=trainee.step, total=steps, desc=trainee.folder.name, mininterval=20)
     while trainee.step < steps and (minutes is None or time.monotonic() - started < 60 * minutes):
@@ -90,10 +110,11 @@ def train(trainee: Trainee, losses_of: Callable[[int], dict[str, Tensor]], *, st
         trainee.seconds, last = trainee.seconds + now - last, now
         if trainee.step % log_every == 0:
             line = {"step": trainee.step, "seconds": round(trainee.seconds, 1)}
-            line |= {name: round(value / log_every, 5) for name, value in sums.items()}
+            # After a resume the first line may hold fewer steps than the others.
+            line |= {name: round(value / (trainee.step - logged), 5) for name, value in sums.items()}
             with (trainee.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
-            sums = {}
+            sums, logged = {}, trainee.step
         if now - saved > CHECKPOINT_SECONDS:
             trainee.save()
             saved = now

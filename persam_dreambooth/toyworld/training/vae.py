@@ -1,10 +1,11 @@
 """Train the toy world's AutoencoderKL: 64 px pictures to 16 x 16 latents of 4 channels.
 
-    python -m persam_dreambooth.toyworld.training.vae --data output/toyworld/data --out output/toyworld/vae --steps 12000
-    python -m persam_dreambooth.toyworld.training.vae ... --decoder_only     # the latents stay as they are, the decoder gets sharper
+    python -m persam_dreambooth.toyworld.training.vae --data output/toyworld/data --out output/toyworld/vae
+    python -m persam_dreambooth.toyworld.training.vae ... --decoder_only
 
-The loss is L1 at three scales, L1 of the differences between neighbouring pixels (edges), and a small KL term.
-The subject's pixels count `SUBJECT_WEIGHT` times.
+The second makes the decoder sharper and leaves the latents as they are. The loss is L1 at three scales, L1 of
+the differences between neighbouring pixels (edges), and a small KL term. The subject's pixels count
+`SUBJECT_WEIGHT` times.
 """
 
 import argparse
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from persam_dreambooth.toyworld.training.data import PICTURE_SIZE, Shards, read_shards, small_pixel_values
 from persam_dreambooth.toyworld.training.loop import Trainee, train
@@ -27,7 +28,7 @@ RELOAD_STEPS = 400
 
 
 def build_vae() -> AutoencoderKL:
-    """The untrained model: 3 levels, factor 4, about half a million parameters."""
+    """The untrained model: 3 levels, factor 4, about 0.8 million parameters."""
     torch.manual_seed(0)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -49,27 +50,34 @@ def reconstruction_losses(reconstruction: Tensor, pixel_values: Tensor, weight: 
         weight: [b 1 H W], how much a pixel counts.
     """
     error = (reconstruction - pixel_values) * weight
-    pixels = sum(F.avg_pool2d(error, scale).abs().mean() for scale in SCALES) / len(SCALES)
+    pixels = sum(avg_pool2d(error, scale).abs().mean() for scale in SCALES) / len(SCALES)
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return {"pixels": pixels, "edges": edges}
 
 
 def batch(shards: Shards, step: int, size: int) -> tuple[Tensor, Tensor]:
-    """Pictures [b 3 H W] in [-1, 1], half of them mirrored, and their pixel weights [b 1 H W]; a function of the step."""
+    """Pictures [b 3 H W] in [-1, 1] and the weights of their pixels [b 1 H W]; a function of the step.
+
+    Half of the batches are mirrored.
+    """
     rng = np.random.default_rng(step)
     chosen = rng.integers(len(shards.records), size=size)
     pixels = small_pixel_values(shards.images[chosen])
     weight = torch.ones(size, 1, *shards.owners.shape[1:])
     for row, index in enumerate(chosen):
-        own = [number for number, layer in enumerate(shards.records[index]["layers"], 1) if layer["of_subject"]]
+        own = [
+            number for number, layer in enumerate(shards.records[index]["layers"], 1) if layer["of_subject"]
+        ]
         weight[row, 0][torch.from_numpy(np.isin(shards.owners[index], own))] = SUBJECT_WEIGHT
-    weight = F.adaptive_avg_pool2d(weight, PICTURE_SIZE)
+    weight = adaptive_avg_pool2d(weight, PICTURE_SIZE)
     if rng.random() < 0.5:
         pixels, weight = pixels.flip(-1), weight.flip(-1)
     return pixels, weight
 
 
-def losses(vae: AutoencoderKL, pixel_values: Tensor, weight: Tensor, *, decoder_only: bool) -> dict[str, Tensor]:
+def losses(
+    vae: AutoencoderKL, pixel_values: Tensor, weight: Tensor, *, decoder_only: bool
+) -> dict[str, Tensor]:
     """The training losses by name; "loss" is their weighted sum."""
     with torch.autocast(pixel_values.device.type, torch.bfloat16):
         with torch.set_grad_enabled(not decoder_only):
@@ -83,14 +91,18 @@ def losses(vae: AutoencoderKL, pixel_values: Tensor, weight: Tensor, *, decoder_
 
 @torch.no_grad()
 def scaling_factor(vae: AutoencoderKL, shards: Shards) -> float:
-    """1 over the standard deviation of the latents, so that scaled latents have unit variance (as in latent diffusion)."""
-    latents = torch.cat([vae.encode(batch(shards, -step % 2**31, 32)[0]).latent_dist.mean for step in range(1, 17)])
+    """1 over the latents' standard deviation: scaled, they have unit variance (as in latent diffusion)."""
+    latents = torch.cat(
+        [vae.encode(batch(shards, -step % 2**31, 32)[0]).latent_dist.mean for step in range(1, 17)]
+    )
     return round(1 / float(latents.std()), 5)
 
 
 def main() -> None:
     """Train, then export the averaged weights in fp32 as a diffusers folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("output/toyworld/data"))
     parser.add_argument("--out", type=Path, default=Path("output/toyworld/vae"))
     parser.add_argument("--steps", type=int, default=12_000)
