@@ -61,12 +61,12 @@ def main(
     masked = configs["masked"]
     masks = _find_subject(photos, masked, run)
     prompts = prompts_of(sample)
-    drawn = {"base": _draw(load_models(TOY), prompts, run.path / "base", masked.validation)}
+    drawn = {"base": _draw(load_models(TOY), prompts, run.path / "base", masked.validation, PICTURE_SEEDS)}
     for arm, config in configs.items():
         models = _train(arm, config, photos, masks if config.masks.wanted else None)
-        drawn[arm] = _draw(models, prompts, config.output_dir, config.validation)
+        drawn[arm] = _draw(models, prompts, config.output_dir, config.validation, PICTURE_SEEDS)
     pictures = {arm: read_pictures(images, prompts) for arm, images in drawn.items()}
-    decoys = _draw(load_models(TOY), PLACES, run.path / "decoys", masked.validation, seeds=DECOY_SEEDS)
+    decoys = _draw(load_models(TOY), PLACES, run.path / "decoys", masked.validation, DECOY_SEEDS)
     result = compare(
         pictures,
         photos=[(photo.pixels, masks[photo.stem].mask) for photo in photos],
@@ -146,8 +146,7 @@ def _draw(
     prompts: Iterable[str],
     folder: Path,
     settings: ValidationConfig,
-    *,
-    seeds: Sequence[int] = PICTURE_SEEDS,
+    seeds: Sequence[int],
 ) -> list[GeneratedImage]:
     """Draw every prompt with every seed into the pictures folder of an arm."""
     prompts = list(prompts)
