@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
-from diffusers import DDPMScheduler
+from diffusers import AutoencoderKL, DDPMScheduler
 from torch import nn
 from transformers import CLIPTokenizer
 
 from persam_dreambooth.toyworld import captions
 from persam_dreambooth.toyworld.scene import render
-from persam_dreambooth.toyworld.training import data
+from persam_dreambooth.toyworld.training import data, vae
 from persam_dreambooth.toyworld.training.diffusion import NOISE_SCHEDULE, diffusion_losses
 from persam_dreambooth.toyworld.training.loop import WARMUP_STEPS, Trainee, train
 from persam_dreambooth.toyworld.training.sam import (
@@ -276,3 +276,19 @@ def test_small_pixel_values_are_means_of_four_pixels():
     assert values.shape == (1, 3, 64, 64)
     expected = images[0, 10:12, 20:22, 1].astype(float).mean() / 127.5 - 1
     assert float(values[0, 1, 5, 10]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_training_the_decoder_alone_leaves_the_latents_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SHARD_SIZE", 2)
+    data.write_shard(tmp_path / "data" / "shard-000.npz", 0)
+    command = ["vae", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "vae"), "--batch_size", "2"]
+    monkeypatch.setattr("sys.argv", [*command, "--steps", "2"])
+    vae.main()
+    before = AutoencoderKL.from_pretrained(tmp_path / "vae" / "model")
+    monkeypatch.setattr("sys.argv", [*command, "--steps", "4", "--decoder_only"])
+    vae.main()
+    after = AutoencoderKL.from_pretrained(tmp_path / "vae" / "model")
+    assert after.config.scaling_factor == before.config.scaling_factor != 0.18215
+    old, new = before.state_dict(), after.state_dict()
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"decoder", "post_quant_conv"}

@@ -56,6 +56,11 @@ class Trainee:
         torch.save({**state, "step": self.step, "seconds": self.seconds}, partial)
         os.replace(partial, self.folder / "checkpoint.pt")
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Go on from these weights, the moving average too; weights without a gradient then stay as they are."""
+        self.module.load_state_dict(weights)
+        self.average = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+
     def averaged(self) -> nn.Module:
         """The module with its averaged weights loaded, in evaluation mode."""
         self.module.load_state_dict(self.average)

@@ -114,6 +114,9 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainee = Trainee(build_vae().to(device), args.out, learning_rate=args.learning_rate)
+    exported = AutoencoderKL.from_pretrained(args.out / "model") if args.decoder_only else None
+    if exported is not None:
+        trainee.start_from(exported.state_dict())
     shards = read_shards(args.data)
 
     def losses_of(step: int) -> dict[str, Tensor]:
@@ -125,8 +128,8 @@ def main() -> None:
 
     train(trainee, losses_of, steps=args.steps, minutes=args.minutes)
     vae = trainee.averaged().cpu()
-    if not args.decoder_only:
-        vae.register_to_config(scaling_factor=scaling_factor(vae, shards))
+    scale = scaling_factor(vae, shards) if exported is None else exported.config.scaling_factor
+    vae.register_to_config(scaling_factor=scale)
     vae.save_pretrained(args.out / "model")
 
 
