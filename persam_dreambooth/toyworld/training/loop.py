@@ -57,7 +57,7 @@ class Trainee:
         os.replace(partial, self.folder / "checkpoint.pt")
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Go on from these weights, the moving average too; weights without a gradient then stay as they are."""
+        """Go on from these weights, the average too; those that get no gradient then stay as they are."""
         self.module.load_state_dict(weights)
         self.average = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
