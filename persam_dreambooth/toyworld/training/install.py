@@ -6,6 +6,7 @@ What was there is replaced.
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def replace_folder(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
+
+
+def forget_origin(folder: Path) -> None:
+    """Drop from the configs where on the training machine a model was loaded from."""
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def main() -> None:
@@ -39,6 +48,8 @@ def main() -> None:
         SamModel.from_pretrained(args.from_folder / "sam" / "model").to(torch.float16).save_pretrained(
             models / "sam"
         )
+
+    forget_origin(models)
 
 
 if __name__ == "__main__":
