@@ -103,7 +103,9 @@ def test_the_diffusion_loss_is_the_min_snr_formula():
     latents = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     padded = {"padding": "max_length", "max_length": tiny_pipelines.MAX_TOKENS}
     ids = torch.tensor(tokenizer(["a photo of sks cat"] * 6, **padded).input_ids)
-    found = diffusion_losses(model, DDPMScheduler(**schedule), latents, ids, torch.Generator().manual_seed(2))
+    shares = torch.linspace(0, 1, 16).view(1, 4, 4).expand(6, 4, 4)
+    rng = torch.Generator().manual_seed(2)
+    found = diffusion_losses(model, DDPMScheduler(**schedule), latents, ids, shares, rng)
 
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(latents.shape, generator=generator)
@@ -115,13 +117,15 @@ def test_the_diffusion_loss_is_the_min_snr_formula():
         prompt_embeds = model["text_encoder"](ids).last_hidden_state
         prediction = model["unet"](noisy, timesteps, prompt_embeds).sample.detach().float()
     errors = [float(((prediction[k] - noise[k]) ** 2).mean()) for k in range(6)]
+    # A cell without subject counts once, one that is all subject three times.
+    counted = [float((((prediction[k] - noise[k]) ** 2).mean(0) * (1 + 2 * shares[k])).mean()) for k in range(6)]
     snr = [float(a / (1 - a)) for a in alphas]
     weights = [min(ratio, 5) / ratio for ratio in snr]
     # Of these timesteps some are so clean that they are weighted down, and some are not.
     assert min(weights) < 0.9
     assert max(weights) == 1
     assert found["mse"].item() == pytest.approx(np.mean(errors), rel=1e-3)
-    assert found["loss"].item() == pytest.approx(np.mean(np.multiply(weights, errors)), rel=1e-3)
+    assert found["loss"].item() == pytest.approx(np.mean(np.multiply(weights, counted)), rel=1e-3)
     found["loss"].backward()
     assert all(weight.grad is not None for weight in model["unet"].parameters())
 

@@ -34,7 +34,7 @@ class Trainee:
         self.module, self.folder = module, folder
         self.learning_rate, self.ema_decay = learning_rate, ema_decay
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+            module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.average = {name: value.detach().clone() for name, value in module.state_dict().items()}
         self.step, self.seconds = 0, 0.0
