@@ -70,7 +70,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained UNet on 16 x 16 latents, about ten million parameters."""
+    """An untrained UNet on 16 x 16 latents, about nine million parameters."""
     torch.manual_seed(2)
     return UNet2DConditionModel(
         sample_size=16,
@@ -78,7 +78,7 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=4,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(72, 128, 208),
+        block_out_channels=(72, 128, 192),
         layers_per_block=1,
         attention_head_dim=4,
         cross_attention_dim=TEXT_WIDTH,

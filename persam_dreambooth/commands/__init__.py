@@ -1,0 +1,1 @@
+"""The commands of `persam-dreambooth`, one function each; cli.py registers them."""
