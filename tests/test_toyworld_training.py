@@ -68,8 +68,8 @@ def test_sams_loss_is_that_of_the_best_mask_worked_by_hand():
     logits = torch.stack([0 * sign, math.log(3) * sign, -math.log(3) * sign])[None]
     terms = mask_losses(logits.requires_grad_(), torch.tensor([[0.0, 1.0, 0.5]]), target)
     loss, found = terms["masks"], {name: term.detach() for name, term in terms.items()}
-    # focal: the mean of alpha over the pixels is (0.25 + 3 x 0.75) / 4; dice: 2 x 0.75 + 1 over 1.5 + 1 + 1.
-    focal = 0.625 * 0.25**2 * math.log(4 / 3)
+    # focal: alpha 1/2 of every pixel; dice: 2 x 0.75 + 1 over 1.5 + 1 + 1.
+    focal = 0.5 * 0.25**2 * math.log(4 / 3)
     dice = 1 - 2.5 / 3.5
     assert float(found["masks"]) == pytest.approx(20 * focal + dice, rel=1e-6)
     # IoUs are 0 (nothing found), 1 and 0 (all but the pixel); only the third guess is wrong.
@@ -79,6 +79,16 @@ def test_sams_loss_is_that_of_the_best_mask_worked_by_hand():
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient[0, 1].abs().min() > 0
     assert not gradient[0, [0, 2]].any()
+
+
+def test_sams_loss_is_taken_at_the_targets_size():
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    ious = torch.rand(2, 3, generator=torch.Generator().manual_seed(2))
+    target = torch.zeros(2, 8, 8)
+    target[:, 2:5, 3:7] = 1
+    enlarged = torch.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear")
+    for name, term in mask_losses(logits, ious, target).items():
+        assert float(term) == pytest.approx(float(mask_losses(enlarged, ious, target)[name]), rel=1e-6)
 
 
 def test_every_target_takes_its_own_best_mask():

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate, mse_loss
 from transformers import SamConfig, SamModel
 
 from persam_dreambooth.toyworld.training.data import Shards, read_shards
@@ -26,7 +26,7 @@ from persam_dreambooth.toyworld.training.loop import Trainee, train
 TARGETS_PER_PHOTO = 4
 MINIMUM_AREA = 64
 """Pixels; smaller things are no targets."""
-FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.25, 2.0
+FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.5, 2.0
 RELOAD_STEPS = 400
 
 
@@ -138,10 +138,11 @@ def mask_losses(logits: Tensor, ious: Tensor, target: Tensor) -> dict[str, Tenso
     """Losses of the best of k masks, and of all their IoU predictions.
 
     Args:
-        logits: [n k H W].
+        logits: [n k h w]; enlarged to the target's size.
         ious: Predicted IoU, [n k].
         target: Share of each pixel that is of the target, 0 to 1, [n H W].
     """
+    logits = interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
     truth = target[:, None].expand_as(logits)
     probability = logits.sigmoid()
     cross_entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -214,8 +215,8 @@ def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str
         points, labels, likeliest = corrections(logits, ious, target, scale, rng)
         again = Prompts(torch.cat([clicks, points], 2), torch.cat([ones, labels], 2), first.boxes, likeliest)
         logits_again, ious_again = decode(sam, features, again, multimask=rng.random() < 0.6)
-    one = mask_losses(logits, ious, target)
-    two = mask_losses(logits_again.float(), ious_again.float(), target)
+    one = mask_losses(logits, ious, truth)
+    two = mask_losses(logits_again.float(), ious_again.float(), truth)
     name = f"{kind}_{'best_of_3' if multimask else 'single'}"
     return {
         "loss": one["loss"] + two["loss"],
