@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from transformers import (
+    PreTrainedModel,
     SamConfig,
     SamMaskDecoderConfig,
     SamModel,
@@ -36,6 +37,11 @@ def random_sam(seed: int = 1, image_size: int = 128, patch_size: int = 8) -> Sam
     model = SamModel(
         SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
     )
+    return with_random_weights(model, seed)
+
+
+def with_random_weights(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Return the model with weights that make masks neither empty nor full."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
         if "norm" in name:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from decoder_formulas import MISTAKES, Restated
+from decoder_formulas import MISTAKES, Restated, RestatedTransformer
+from sam_families import RANDOM_MODELS
 from sam_models import random_sam, relative_difference, scene
 
 from persam_dreambooth.sam.guided_attention import GUIDED_ATTENTION, guided_attention, persam_decoding
@@ -101,6 +102,67 @@ def test_every_other_reading_of_the_paper_is_told_apart(segmenter, mistake):
     target = None if mistake == "no target" else target
     mistaken, _ = restated_in_float64(embedding, similarity, target, mistake)
     assert relative_difference(ours, mistaken) > 1e-4
+
+
+def transformer_inputs(model):
+    """Return tokens, cells, their positions, a similarity and a target for the two-way transformer alone."""
+    width, side = model.config.mask_decoder_config.hidden_size, 8
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    similarity = torch.rand((1, 1, 1, side**2), generator=generator, dtype=torch.float64)
+    return (
+        normal(1, 1, 9, width),
+        normal(1, width, side, side),
+        normal(1, width, side, side),
+        similarity,
+        normal(width),
+    )
+
+
+def guided_transformer(model, tokens, cells, cells_pe, similarity, target):
+    decoder = model.mask_decoder
+    with torch.no_grad(), persam_decoding(decoder, with_similarity=True, target_embedding=target):
+        return decoder.transformer(
+            # The transformer writes into its first argument.
+            point_embeddings=tokens.clone(),
+            image_embeddings=cells,
+            image_positional_embeddings=cells_pe,
+            attention_similarity=similarity,
+            target_embedding=target,
+        )
+
+
+@pytest.mark.parametrize("name", RANDOM_MODELS)
+def test_every_family_is_guided_by_the_authors_formulas_and_no_other_reading(name):
+    model = RANDOM_MODELS[name]().double()
+    tokens, cells, cells_pe, similarity, target = inputs = transformer_inputs(model)
+    ours, our_cells = guided_transformer(model, *inputs)
+
+    def restated(mistake=""):
+        flat = (tokens[0, 0], cells[0].flatten(1).T, cells_pe[0].flatten(1).T, similarity[0])
+        return RestatedTransformer.of(model, mistake)(*flat, target)
+
+    expected, expected_cells = restated()
+    assert relative_difference(ours[0, 0], expected) < 1e-10
+    assert relative_difference(our_cells[0, 0], expected_cells) < 1e-10
+    for mistake in MISTAKES:
+        assert relative_difference(ours[0, 0], restated(mistake)[0]) > 1e-4, mistake
+
+
+@pytest.mark.parametrize("name", RANDOM_MODELS)
+def test_guidance_reaches_every_familys_masks_and_leaves_nothing_behind(name):
+    segmenter = Segmenter(RANDOM_MODELS[name]())
+    embedding, similarity, target = guided_inputs(segmenter)
+    plain = decode(segmenter, embedding, None, None)
+    for given in ((similarity, None), (None, target), (similarity, target)):
+        guided = decode(segmenter, embedding, *given)
+        assert relative_difference(guided.low_res_logits, plain.low_res_logits) > 1e-3
+    again = decode(segmenter, embedding, None, None)
+    assert torch.equal(again.low_res_logits, plain.low_res_logits)
+    assert selected(segmenter.model.mask_decoder) == set()
 
 
 def test_without_guidance_the_decoder_is_stock_sam_to_the_bit(segmenter):

@@ -1,10 +1,11 @@
 """PerSAM's two changes to SAM's mask decoder, put on for one pass and taken off again.
 
-transformers' decoder takes `attention_similarity` and `target_embedding`, but computes something else with
-them than the authors of PerSAM do:
+All SAMs in transformers (Sam, SamHQ, Sam2, the tracker of Sam3, EdgeTAM) share the two-way decoder that the
+changes are made to, and in each the same is amiss: it takes `attention_similarity` and `target_embedding`,
+but computes something else with them than the authors of PerSAM do:
 
-- it adds the similarity to the attention *logits*; PerSAM adds it to the attention *weights* and takes the
-  softmax a second time;
+- transformers adds the similarity to the attention *logits*; PerSAM adds it to the attention *weights* and
+  takes the softmax a second time;
 - it adds the target embedding to the tokens before every layer. The first addition is in place on a tensor
   that is also the tokens' positional encoding, so the encoding carries the target everywhere, exactly as in
   PerSAM; but PerSAM adds the target once more to the query of the final attention, and transformers does not.
@@ -58,6 +59,17 @@ def guided_attention(
 AttentionInterface.register(GUIDED_ATTENTION, guided_attention)
 
 
+def can_be_guided(mask_decoder: nn.Module) -> bool:
+    """Return whether a decoder has the parts that PerSAM changes."""
+    transformer = getattr(mask_decoder, "transformer", None)
+    layers = getattr(transformer, "layers", ())
+    return (
+        len(layers) > 0
+        and all(hasattr(layer, "cross_attn_token_to_image") for layer in layers)
+        and hasattr(transformer, "final_attn_token_to_image")
+    )
+
+
 @contextmanager
 def persam_decoding(
     mask_decoder: nn.Module,
@@ -71,7 +83,7 @@ def persam_decoding(
     the `target_embedding` given here. With neither, nothing is changed.
 
     Args:
-        mask_decoder: transformers' SamMaskDecoder.
+        mask_decoder: that of any SAM in transformers.
         with_similarity: use guided attention from the tokens to the image, in the decoder's layers; the final
             attention from tokens to image stays as it is.
         target_embedding: mean feature of the subject, not normalised, in SAM's units.
