@@ -1,22 +1,34 @@
 """Photos and masks, in from files and out to files: upright, RGB, uint8 [H W 3], with a digest of each."""
 
 import hashlib
-import struct
+import sys
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
+from tqdm import tqdm
 
-from persam_dreambooth.errors import UserError, did_you_mean
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import atomic_path
+from persam_dreambooth.picture_files import (
+    FOREIGN_SUFFIXES,
+    PHOTO_SUFFIXES,
+    foreground,
+    nearest_path,
+    open_picture,
+    rgb,
+)
 
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MASK_SUFFIX = ".mask.png"
 
-# What Pillow raises for files that are no picture, stop too early, or claim an absurd size.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+MIN_SIDE = 8
+"""Pixels: the side of one latent cell. A smaller picture is an icon or a tracking pixel, not a photo."""
+
+MAX_SIDE_RATIO = 32
+"""Of the longer to the shorter side: a longer strip vanishes when SAM shrinks it to its input."""
 
 
 @dataclass(frozen=True)
@@ -50,44 +62,84 @@ def list_photos(folder: Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: {_why_no_folder(folder)}; a folder of photos is needed.{_nearest_path(folder)}"
+            f"{folder}: {_why_no_folder(folder)}; a folder of photos is needed.{nearest_path(folder)}"
         )
     photos = sorted((path for path in folder.iterdir() if _is_photo(path)), key=lambda path: path.name)
     if not photos:
-        kinds = " ".join(PHOTO_SUFFIXES)
+        kinds, skipped = " ".join(PHOTO_SUFFIXES), skipped_photos(folder)
+        beside = f"; not read: {', '.join(skipped)}" if skipped else ""
+        advice = "Save those as JPEG or PNG." if skipped else "Add one."
         raise UserError(
-            f"{folder}: no photos in this folder; at least one file of {kinds} is needed. Add one."
+            f"{folder}: no photos in this folder; at least one file of {kinds} is needed{beside}. {advice}"
         )
     return photos
+
+
+def skipped_photos(folder: Path) -> list[str]:
+    """Return the names of files that are photos or videos of kinds that are not read, sorted."""
+    return sorted(
+        path.name
+        for path in Path(folder).iterdir()
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.suffix.lower() in FOREIGN_SUFFIXES
+        and not _is_photo(path)
+    )
 
 
 def read_photo(path: Path) -> Photo:
     """Read one photo: upright, RGB, transparent pixels laid on white.
 
     Raises:
-        UserError: the file is missing, is no picture, or ends too early.
+        UserError: the file is missing, is no picture or an animation, ends too early, or is larger, smaller
+            or longer than a photo can be.
     """
-    pixels = _rgb(_open(Path(path)))
-    return Photo(path=Path(path), pixels=pixels, digest=array_digest(pixels))
+    path = Path(path)
+    image = open_picture(path)
+    short, long = sorted(image.size)
+    if short < MIN_SIDE or long > MAX_SIDE_RATIO * short:
+        raise UserError(
+            f"{path}: {image.width} x {image.height} pixels; a photo has at least {MIN_SIDE} on each side, "
+            f"and its longer side is at most {MAX_SIDE_RATIO} times the shorter. Remove it, or crop it."
+        )
+    pixels = rgb(image, str(path))
+    return Photo(path=path, pixels=pixels, digest=array_digest(pixels))
 
 
 def read_photos(folder: Path) -> list[Photo]:
-    """Read every photo of a folder, sorted by name.
+    """Read every photo of a folder, sorted by name; say on standard error which files are of unread kinds.
 
     Raises:
-        UserError: as `list_photos` and `read_photo`; also two photos whose names differ only in the suffix,
-            because masks are named after the stem.
+        UserError: as `photo_paths` and `read_photo`.
+    """
+    return [read_photo(path) for path in photo_paths(folder)]
+
+
+def photo_paths(folder: Path) -> list[Path]:
+    """Return the photos of a folder, one of each name; say on standard error which files are not read.
+
+    Raises:
+        UserError: as `list_photos`; also two photos whose names differ only in the suffix or in upper and
+            lower case, because masks are named after the stem and some disks do not tell cases apart.
     """
     paths = list_photos(folder)
     seen: dict[str, Path] = {}
     for path in paths:
-        if path.stem in seen:
+        key = unicodedata.normalize("NFC", path.stem).casefold()
+        if key in seen:
             raise UserError(
-                f"{path}: same name as {seen[path.stem].name} but for the suffix; "
+                f"{path}: same name as {seen[key].name} but for the suffix or upper and lower case; "
                 "masks are named after the photo, so every name may occur once. Rename one of the two."
             )
-        seen[path.stem] = path
-    return [read_photo(path) for path in paths]
+        seen[key] = path
+    skipped = skipped_photos(folder)
+    if skipped:
+        tqdm.write(
+            f"{folder}: skipped {', '.join(skipped)}: files of these kinds are not read; "
+            "save them as JPEG or PNG to use them",
+            file=sys.stderr,
+        )
+    return paths
 
 
 def read_mask(path: Path, size: tuple[int, int], flag: str = "") -> Bool[np.ndarray, "H W"]:
@@ -107,13 +159,10 @@ def read_mask(path: Path, size: tuple[int, int], flag: str = "") -> Bool[np.ndar
     """
     path = Path(path)
     name = f"{flag} {path}".strip()
-    image = _open(path, flag)
+    image = open_picture(path, flag)
     if (image.height, image.width) != tuple(size):
-        raise UserError(
-            f"{name}: the mask is {image.width} x {image.height} pixels and its photo {size[1]} x {size[0]}; "
-            "the two must have one size. Save the mask at the photo's size."
-        )
-    mask = _foreground(image)
+        raise UserError(f"{name}: {_other_size(image, size)}")
+    mask = foreground(image)
     if not mask.any():
         raise UserError(f"{name}: the mask is empty; some pixels must be subject. Paint it white on black.")
     if mask.all():
@@ -157,7 +206,8 @@ def sample_images(name: str = "cat") -> Path:
 def array_digest(array: np.ndarray) -> str:
     """Return the sha256 (hex) of an array's type, shape and values."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
+    # The bytes as they lie in memory, not a copy of them.
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
@@ -183,56 +233,13 @@ def _why_no_folder(folder: Path) -> str:
     return "this is a file" if folder.exists() else "no such folder"
 
 
-def _nearest_path(path: Path) -> str:
-    """Return ` Did you mean <sibling>?` for a path that does not exist, or an empty string."""
-    if path.exists() or not path.parent.is_dir():
-        return ""
-    return did_you_mean(str(path), [str(sibling) for sibling in path.parent.iterdir()])
-
-
-def _open(path: Path, flag: str = "") -> Image.Image:
-    """Return the decoded picture, turned upright, or raise UserError."""
-    name = f"{flag} {path}".strip()
-    if not path.is_file():
-        raise UserError(f"{name}: no such file; a picture is needed.{_nearest_path(path)}")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{name}: cannot be read as a picture ({error}); a whole PNG, JPEG, WebP or BMP is needed. "
-            "Save it again."
-        ) from error
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    """Return whether the picture carries transparency."""
-    return "A" in image.getbands() or "transparency" in image.info
-
-
-def _rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Return the picture as RGB, 16-bit grey scaled down and transparency laid on white."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image, dtype=np.int64).clip(0, 65535) // 257).astype(np.uint8))
-    if _has_alpha(image):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
-
-
-def _foreground(image: Image.Image) -> Bool[np.ndarray, "H W"]:
-    """Return where a mask picture shows the subject."""
-    if _has_alpha(image):
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        # Drawing programs add an opaque alpha channel to every picture: only one that varies says something.
-        if alpha.min() != alpha.max():
-            return alpha >= 128
-    if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64)
-    else:
-        values = np.asarray(image.convert("RGB")).max(axis=-1).astype(np.float64)
-    # A palette may paint all its classes in one colour; then the numbers of the classes are the mask.
-    if image.mode == "P" and values.min() == values.max():
-        values = np.asarray(image).astype(np.float64)
-    return (values > 0) & (values >= values.max() / 2)
+def _other_size(image: Image.Image, size: tuple[int, int]) -> str:
+    """Return what is wrong with a mask of another size than (height, width), and what to do."""
+    height, width = size
+    sizes = f"the mask is {image.width} x {image.height} pixels and its photo {width} x {height}"
+    if (image.width, image.height) == (height, width):
+        return (
+            f"{sizes}, which is the same turned on its side; photos are turned upright by their EXIF "
+            "orientation, and the mask must be too. Rotate the mask by a quarter."
+        )
+    return f"{sizes}; the two must have one size. Save the mask at the photo's size."
