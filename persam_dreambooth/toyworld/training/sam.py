@@ -203,7 +203,7 @@ def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str
     clicks = torch.tensor([random_click(mask, rng) for mask in targets], device=device)[:, None, None]
     ones = torch.ones(len(targets), 1, 1, device=device)
     boxes = torch.tensor([loose_box(mask, rng) for mask in targets], device=device)[:, None]
-    kind, multimask = rng.choice(["click", "box", "both"], p=[0.5, 0.3, 0.2]), step % 2 == 0
+    kind, multimask = rng.choice(["click", "box", "both"], p=[0.4, 0.45, 0.15]), step % 2 == 0
     first = Prompts(
         clicks if kind != "box" else None, ones if kind != "box" else None, boxes if kind != "click" else None
     )
