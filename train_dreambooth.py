@@ -37,6 +37,7 @@ def train_dreambooth(config: Config) -> None:
             photos, config.masks, run, sam=config.model.sam, latent_side=latent_side, device=device
         )
         class_images = dreambooth.draw_class_images(models, config.data, run, device=device)
+    photos = dreambooth.with_masks(photos, masks)
     examples = dreambooth.encode_examples(
         models, photos, masks, class_images, geometry=geometry, config=config, device=device
     )

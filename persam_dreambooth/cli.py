@@ -11,49 +11,20 @@ from typing import Literal
 import tyro
 
 from persam_dreambooth import __version__
+from persam_dreambooth.commands.evaluate_masks import evaluate_masks
+from persam_dreambooth.commands.export_masks import export_masks
+from persam_dreambooth.commands.segment import segment
+from persam_dreambooth.commands.verify_export import verify_export
 from persam_dreambooth.errors import UserError, user_errors
 from persam_dreambooth.run import PIPELINE_FOLDER, check_writable
 
 _DESCRIPTION = "The stages of a masked DreamBooth run, each by itself. To train, use train_dreambooth.py."
 
 app = tyro.extras.SubcommandApp()
-
-
-@app.command
-def segment(
-    *,
-    photos: Path,
-    out: Path,
-    reference_mask: Path | None = None,
-    sam: str = "toy",
-    method: Literal["persam-f", "persam_f", "persam"] = "persam-f",
-    device: str = "cpu",
-) -> None:
-    """Find the subject in every photo of a folder: a mask each, masks.json and a contact sheet.
-
-    Args:
-        photos: Folder with the photos of one subject.
-        out: Folder for the results.
-        reference_mask: Mask of the subject in one photo; without it, a file like 00.mask.png beside 00.jpg.
-        sam: Segment Anything model: "toy" (embedded), a transformers folder, or a hub id.
-        method: persam-f fits how to combine SAM's three masks on the reference; persam takes SAM's best.
-        device: Where SAM runs, for example "cuda".
-    """
-    from persam_dreambooth.masks.stage import find_masks
-    from persam_dreambooth.photos import read_photos
-
-    check_writable(out, "--out")
-    masks = find_masks(
-        read_photos(photos),
-        reference_mask=reference_mask,
-        sam=sam,
-        method=method.replace("-", "_"),
-        out_dir=out,
-        device=device,
-    )
-    for stem, found in masks.items():
-        print(f"{stem}: {found.source}, {found.area_fraction:.1%} of the photo")
-    print(f"masks, masks.json and contact_sheet.png are in {out}")
+app.command(segment)
+app.command(export_masks, name="export-masks")
+app.command(verify_export, name="verify-export")
+app.command(evaluate_masks, name="evaluate-masks")
 
 
 @app.command

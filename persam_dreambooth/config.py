@@ -65,7 +65,7 @@ def to_yaml(config: Config) -> str:
     """Return every setting as YAML text that `--config` reads back to an equal Config."""
     values = {name: value for name, value, _ in _leaves(config)}
     return yaml.safe_dump(
-        {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
+        {name: _plain(value) for name, value in values.items()},
         sort_keys=False,
         allow_unicode=True,
         width=1000,
@@ -82,6 +82,18 @@ def config_file(name: str) -> Path:
 def flag_types() -> dict[str, object]:
     """Return the type of every flag by its name, in the order of the help."""
     return {name: hint for name, _, hint in _leaves(Config())}
+
+
+def _plain(value: object) -> object:
+    """Return a setting as YAML holds it: paths as text, several values as a list."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _takes_several(hint: object) -> bool:
+    """Return whether a setting of this type holds several values."""
+    return any(typing.get_origin(kind) is tuple for kind in (hint, *typing.get_args(hint)))
 
 
 def _leaves(record: object) -> Iterator[tuple[str, object, object]]:
@@ -118,7 +130,7 @@ def _take_config(typed: list[str]) -> tuple[Path | None, list[str]]:
     return path, others
 
 
-def _read_yaml(path: Path) -> dict[str, str]:
+def _read_yaml(path: Path) -> dict[str, str | list[str]]:
     """Return the settings of a YAML file, values as text: the records give them their types."""
     if not path.is_file():
         near = did_you_mean(str(path), map(str, path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
@@ -139,15 +151,19 @@ def _read_yaml(path: Path) -> dict[str, str]:
         if key.replace("-", "_") not in known:
             near = did_you_mean(key.replace("-", "_"), known)
             raise UserError(f"{path}: unknown key {key!r}; keys are the names of flags, as in --help.{near}")
-        if not isinstance(value, str):
+        several = isinstance(value, list) and _takes_several(known[key.replace("-", "_")])
+        if not isinstance(value, str) and not several:
             raise UserError(f"{path}: {key} has several values; one is needed.")
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-def _flags(path: Path | None, values: Mapping[str, str]) -> list[str]:
+def _flags(path: Path | None, values: Mapping[str, str | list[str]]) -> list[str]:
     """Return settings as command line arguments."""
     flags = []
     for name, value in values.items():
+        if isinstance(value, list):
+            flags += [f"--{name}", *value]
+            continue
         hint, word = flag_types()[name], value.strip().lower()
         if hint is bool:
             if word not in (*_TRUE, *_FALSE):

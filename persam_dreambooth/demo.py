@@ -60,6 +60,7 @@ def main(
     configs = _configs(run.path, SAMPLES[sample].subject, seed, flags)
     masked = configs["masked"]
     masks = _find_subject(photos, masked, run)
+    photos = dreambooth.with_masks(photos, masks)
     prompts = prompts_of(sample)
     drawn = {"base": _draw(load_models(TOY), prompts, run.path / "base", masked.validation, PICTURE_SEEDS)}
     for arm, config in configs.items():

@@ -62,7 +62,7 @@ def check(models: Models, config: Config) -> Geometry:
 def find_subject(
     photos: Sequence[Photo], masks: MaskConfig, run: RunFolder, *, sam: str, latent_side: int, device: str
 ) -> dict[str, SubjectMask] | None:
-    """Return the subject's mask in every photo, by stem, or None where no masks are wanted.
+    """Return the subject's mask in every photo where it is found, by stem; None where no masks are wanted.
 
     Args:
         photos: of the subject.
@@ -76,14 +76,18 @@ def find_subject(
         return None
     return find_masks(
         list(photos),
-        reference_mask=masks.reference_mask,
-        reference_photo=masks.reference_photo,
+        masks,
         sam=sam,
         method=masks.mask_method,
         out_dir=run.path / MASKS_FOLDER,
         device=device,
         latent_size=(latent_side, latent_side),
     )
+
+
+def with_masks(photos: Sequence[Photo], masks: dict[str, SubjectMask] | None) -> list[Photo]:
+    """Return the photos that can be trained on: those with a mask, or all where no masks are wanted."""
+    return [photo for photo in photos if masks is None or photo.stem in masks]
 
 
 def draw_class_images(models: Models, data: DataConfig, run: RunFolder, *, device: str) -> list[Photo] | None:

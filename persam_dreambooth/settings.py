@@ -38,7 +38,7 @@ class ModelConfig:
     variant: str | None = None
     """Variant of the weight files, for example "fp16"."""
     sam: str = "toy"
-    """Segment Anything model that finds the subject: "toy" (embedded), a transformers folder, or a hub id."""
+    """Segment Anything model: "toy" (embedded), a transformers folder, a hub id, or an original .pth file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +85,76 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskConfig:
+class SearchConfig:
+    """How the subject is marked, and how it is found in the other photos."""
+
+    reference_photo: str | None = None
+    """The photo that the hint is about; without it, the one that a mask is named after, or the first."""
+    reference_mask: tuple[Path, ...] | None = None
+    """Masks of the subject, each in one photo; without any, files like 00.mask.png beside 00.jpg."""
+    reference_box: tuple[float, float, float, float] | None = None
+    """Box around the subject in the reference photo: left, top, right, bottom in pixels."""
+    reference_points: tuple[float, ...] | None = None
+    """Points in the reference photo: x y of the first, x y of the second, ... in pixels."""
+    reference_labels: tuple[int, ...] | None = None
+    """For each point: 1 on the subject, 0 beside it; without it, all are on the subject."""
+    reference_scribble: Path | None = None
+    """Picture of the reference photo's size on which strokes mark the subject."""
+    reference_choice: int | None = None
+    """Where nothing marks the subject: which proposal it is, 1 is the best; without it, the best if clear."""
+    fit_solver: Literal["adamw", "lbfgs"] = "adamw"
+    """persam_f's weights: where the authors' 1000 steps of AdamW end, or the minimum of their loss."""
+    persam_compat: bool = False
+    """Repeat the authors' programs to the letter, also where they are plainly wrong."""
+    min_confidence: float = 0.2
+    """Leave out photos whose mask is less sure than this, 0 to 1; 0 keeps every mask that is found."""
+    save_intermediates: bool = False
+    """Write what the method computed for each photo beside its mask, as .npz."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and pairs."""
+        if self.reference_choice is not None:
+            _at_least("reference_choice", self.reference_choice, 1)
+        if not 0 <= self.min_confidence <= 1:
+            raise UserError(
+                f"--min_confidence {self.min_confidence}: out of range; at least 0 and at most 1 is needed."
+            )
+        points, labels = self.reference_points, self.reference_labels
+        if points is not None and (not points or len(points) % 2):
+            raise UserError(
+                f"--reference_points: {len(points)} numbers; an even number is needed, x and y of each point."
+            )
+        if labels is not None and len(labels) != len(points or ()) // 2:
+            raise UserError(
+                f"--reference_labels: {len(labels)} for {len(points or ()) // 2} of --reference_points; "
+                "one for each point is needed."
+            )
+        wrong = [label for label in labels or () if label not in (0, 1)]
+        if wrong:
+            raise UserError(f"--reference_labels {wrong[0]}: out of range; 0 or 1 is needed.")
+        given = [name for name in _HINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(f"--{given[0]} and --{given[1]}: both given; one hint is needed. Drop the other.")
+
+    @property
+    def has_hint(self) -> bool:
+        """Whether a flag says where the subject is."""
+        names = (*_HINTS, "reference_photo", "reference_choice")
+        return any(getattr(self, name) is not None for name in names)
+
+
+# Ways to mark the subject; one run takes one of them.
+_HINTS = ("reference_mask", "reference_box", "reference_points", "reference_scribble")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig(SearchConfig):
     """The subject's masks."""
 
     use_persam: bool = False
-    """Find the subject in every photo and keep the rest out of the loss; --reference_mask implies it."""
+    """Find the subject in every photo and keep the rest out of the loss; a hint for it implies it."""
     mask_method: Literal["persam_f", "persam"] = "persam_f"
     """persam_f fits how to combine SAM's three masks on the reference; persam takes SAM's best."""
-    reference_photo: str | None = None
-    """The photo whose mask is the reference; without it, the one of the mask's name, or the first."""
-    reference_mask: Path | None = None
-    """Mask of the subject in one photo; without it, a file like 00.mask.png beside 00.jpg is looked for."""
     mask_mode: Literal["area", "strict"] = "area"
     """Weight of a latent cell in the loss: the subject's share of it, or 1 where it is all subject."""
     mask_normalization: Literal["area", "none"] = "area"
@@ -105,13 +164,13 @@ class MaskConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        super().__post_init__()
         _at_least("outside_prior_weight", self.outside_prior_weight, 0)
 
     @property
     def wanted(self) -> bool:
-        """Whether the run uses masks: a reference that changed nothing would be a trap."""
-        named = self.reference_mask is not None or self.reference_photo is not None
-        return self.use_persam or named
+        """Whether the run uses masks: a hint that changed nothing would be a trap."""
+        return self.use_persam or self.has_hint
 
 
 @dataclass(frozen=True, kw_only=True)

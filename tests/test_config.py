@@ -17,7 +17,9 @@ output_dir seed mixed_precision checkpointing_steps checkpoints_total_limit resu
 pretrained_model_name_or_path revision variant sam
 instance_data_dir instance_prompt class_prompt class_data_dir with_prior_preservation prior_loss_weight
 num_class_images sample_batch_size resolution center_crop random_flip
-use_persam mask_method reference_photo reference_mask mask_mode mask_normalization outside_prior_weight
+reference_photo reference_mask reference_box reference_points reference_labels reference_scribble
+reference_choice fit_solver persam_compat min_confidence save_intermediates
+use_persam mask_method mask_mode mask_normalization outside_prior_weight
 use_lora rank lora_alpha learning_rate max_train_steps num_train_epochs train_batch_size
 gradient_accumulation_steps gradient_checkpointing lr_scheduler lr_warmup_steps lr_num_cycles lr_power
 adam_beta1 adam_beta2 adam_weight_decay adam_epsilon max_grad_norm
@@ -78,10 +80,19 @@ def test_what_is_typed_wins_over_the_file(tmp_path):
 
 def test_every_setting_survives_a_round_trip(tmp_path):
     typed = "--use_persam --learning_rate 3e-7 --checkpoints_total_limit 2 --mask_mode strict".split()
-    texts = ["--class_prompt", "é: #1", "--reference_mask", "a b/00.mask.png", "--output_dir", str(tmp_path)]
-    config = parse([*typed, *texts])
+    texts = ["--class_prompt", "é: #1", "--reference_mask", "a b/00.mask.png", "c.png"]
+    config = parse([*typed, *texts, "--output_dir", str(tmp_path)])
+    assert config.masks.reference_mask == (Path("a b/00.mask.png"), Path("c.png"))
     assert parse(["--config", write(tmp_path, to_yaml(config))]) == config
     assert parse(["--config", write(tmp_path, to_yaml(Config()))]) == Config()
+
+
+def test_a_file_may_give_several_values_where_a_flag_takes_them(tmp_path):
+    path = write(tmp_path, "reference_points: [1, 2.5, 3, 4]\nreference_labels:\n  - 1\n  - 0\n")
+    masks = parse(["--config", path]).masks
+    assert (masks.reference_points, masks.reference_labels) == ((1, 2.5, 3, 4), (1, 0))
+    one = parse(["--config", write(tmp_path, "reference_mask: 00.mask.png")]).masks
+    assert one.reference_mask == (Path("00.mask.png"),)
 
 
 def test_empty_values_and_files(tmp_path):
@@ -102,6 +113,8 @@ def test_steps_win_over_epochs_but_typed_epochs_over_the_steps_of_a_file(tmp_pat
 def test_a_reference_mask_means_that_masks_are_wanted():
     assert parse(["--reference_mask", "00.mask.png"]).masks.wanted
     assert parse(["--reference_photo", "00"]).masks.wanted
+    assert parse(["--reference_box", "1", "2", "30", "40"]).masks.wanted
+    assert parse(["--reference_choice", "2"]).masks.wanted
     assert parse(["--use_persam"]).masks.wanted
     assert not parse([]).masks.wanted
 
@@ -115,6 +128,18 @@ def test_a_reference_mask_means_that_masks_are_wanted():
         (["--train_batch_size", "0"], r"--train_batch_size 0: out of range; at least 1"),
         (["--adam_beta1", "1"], r"--adam_beta1 1\.0: out of range; at least 0 and below 1"),
         (["--outside_prior_weight", "-0.5"], r"--outside_prior_weight -0\.5: out of range; at least 0"),
+        (["--min_confidence", "2"], r"--min_confidence 2\.0: out of range; at least 0 and at most 1"),
+        (["--reference_choice", "0"], r"--reference_choice 0: out of range; at least 1"),
+        (["--reference_points", "1", "2", "3"], r"--reference_points: 3 numbers; an even number is needed"),
+        (["--reference_labels", "1"], r"--reference_labels: 1 for 0 of --reference_points; one for each"),
+        (
+            ["--reference_points", "1", "2", "--reference_labels", "2"],
+            r"--reference_labels 2: out of range; 0 or 1",
+        ),
+        (
+            ["--reference_mask", "m.png", "--reference_box", "1", "2", "3", "4"],
+            r"--reference_mask and --reference_box: both given; one hint is needed",
+        ),
         (["--checkpoints_total_limit", "0"], r"--checkpoints_total_limit 0: out of range"),
         (["--seed", "-1"], r"--seed -1: out of range"),
         (["--instance_prompt", " "], r"--instance_prompt: empty; a prompt is needed"),

@@ -7,6 +7,7 @@ from jaxtyping import Bool, UInt8
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import persam_f
+from persam_dreambooth.masks.persam import Reference
 from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.segmenter import Segmenter
 
@@ -25,7 +26,7 @@ def subject_finder(segmenter: Segmenter, photo: Photo, mask: Bool[np.ndarray, "H
     Raises:
         UserError: the subject is too small in the reference for this model.
     """
-    target = persam_f.fit(segmenter, segmenter.encode(photo.pixels), mask, str(photo.path))
+    target = persam_f.fit(segmenter, [Reference(segmenter.encode(photo.pixels), mask, str(photo.path))])
 
     def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"] | None:
         try:

@@ -93,7 +93,7 @@ def _photo(photo: Photo, mask: SubjectMask) -> str:
     alt = f"Training photo {name}; the outlined subject is {share.replace(' subject', '')} of it"
     return (
         f'<figure><img src="{data_url(outlined(photo.pixels, mask.mask))}" alt="{alt}">'
-        f"<figcaption>{name}<br>mask {_MADE[mask.source]}, {share}</figcaption></figure>"
+        f"<figcaption>{name}<br>mask {_MADE.get(mask.source, mask.source)}, {share}</figcaption></figure>"
     )
 
 

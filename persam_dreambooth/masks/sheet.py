@@ -1,6 +1,7 @@
 """The contact sheet: every photo, what was found in it, and what of it the loss will see, on one picture."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ TILE = 256
 """Side of the square that a picture is fitted into, in pixels."""
 MARGIN = 12
 HEADER = 34
-CAPTION = 26
-FONT_SIZE = 16
+CAPTION = 62
+FONT_SIZE, SMALL_FONT_SIZE = 16, 13
 
 _PAPER, _INK, _OUTLINE = (255, 255, 255), (32, 32, 32), (255, 64, 32)
 # How much of the background's colour is left beside the outlined subject.
@@ -25,11 +26,16 @@ _VAE_FACTOR = 8
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One line of the sheet."""
+    """One photo of the overview."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
-    mask: Bool[np.ndarray, "H W"]
+    mask: Bool[np.ndarray, "H W"] | None
+    """None where the photo is left out."""
     caption: str
+    signs: Mapping[str, float] = field(default_factory=dict)
+    """Of trust, by the name that people read; none where a person made the mask."""
+    flags: tuple[str, ...] = ()
+    """What looks wrong, or why the photo is left out."""
 
 
 def latent_mask(
@@ -55,33 +61,53 @@ def contact_sheet(rows: list[Row], latent_size: tuple[int, int] | None) -> Image
     line_height = TILE + CAPTION + MARGIN
     sheet = Image.new("RGB", (3 * TILE + 4 * MARGIN, HEADER + len(rows) * line_height), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
-    for column, title in enumerate(("photo", "subject", _latent_title(latent_size))):
+    small = ImageFont.load_default(SMALL_FONT_SIZE)
+    for column, title in enumerate(("photo", "subject", latent_title(latent_size))):
         draw.text((MARGIN + column * (TILE + MARGIN), MARGIN), title, _INK, font)
     for number, row in enumerate(rows):
         top = HEADER + number * line_height
-        for column, picture in enumerate(_pictures(row, latent_size)):
+        for column, picture in enumerate(pictures(row, latent_size)):
             left = MARGIN + column * (TILE + MARGIN)
             sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
-        draw.text((MARGIN, top + TILE + 4), row.caption, _INK, font)
+        draw.text((MARGIN, top + TILE + 4), _fitted(row.caption, font, sheet.width), _INK, font)
+        below = [(_OUTLINE, row.flags), (_INK, [f"{name} {value:.2f}" for name, value in row.signs.items()])]
+        for line, (colour, words) in enumerate((colour, words) for colour, words in below if words):
+            place = MARGIN, top + TILE + 6 + FONT_SIZE + line * (SMALL_FONT_SIZE + 4)
+            draw.text(place, _fitted("   ".join(words), small, sheet.width), colour, small)
     return sheet
 
 
-def _latent_title(latent_size: tuple[int, int] | None) -> str:
+def latent_title(latent_size: tuple[int, int] | None) -> str:
     """Return the heading of the third column."""
     size = f"{latent_size[1]} x {latent_size[0]}" if latent_size else f"size / {_VAE_FACTOR}"
     return f"mask at latent size ({size})"
 
 
-def _pictures(row: Row, latent_size: tuple[int, int] | None) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """Return the three pictures of a line, fitted into a tile."""
-    height, width = row.mask.shape
-    scale = TILE / max(height, width)
+def pictures(row: Row, latent_size: tuple[int, int] | None, side: int = TILE) -> list[Image.Image]:
+    """Return the pictures of a photo: itself, the outlined subject, what the loss sees.
+
+    Their longer side is `side`. A photo that is left out has only the first.
+    """
+    height, width = row.pixels.shape[:2]
+    scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     photo = Image.fromarray(row.pixels).resize(size, Image.Resampling.LANCZOS)
+    if row.mask is None:
+        return [photo]
     mask = np.asarray(Image.fromarray(row.mask).resize(size, Image.Resampling.NEAREST))
     cells = (latent_mask(row.mask, latent_size) * 255).round().astype(np.uint8)
     seen = Image.fromarray(cells).resize(size, Image.Resampling.NEAREST).convert("RGB")
-    return photo, _outlined(np.asarray(photo), mask), seen
+    return [photo, _outlined(np.asarray(photo), mask), seen]
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Return a text cut to the sheet's width."""
+    room = width - 2 * MARGIN
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text} ...") > room:
+        text = text[:-1]
+    return f"{text.rstrip()} ..."
 
 
 def _outlined(photo: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> Image.Image:

@@ -1,169 +1,275 @@
-"""Stage 1, photos to masks: a mask of the subject for every photo, from one that is given.
+"""Stage 1, photos to masks: a mask of the subject for every photo in which it is found.
 
-In: photos, and a mask of at least one of them (`--reference_mask`, or `<photo>.mask.png` beside it).
-Out, in one folder: `<photo>.png` (white on black, at the photo's size), `masks.json`, `contact_sheet.png`.
+In: photos, and what says where the subject is in at least one of them; or nothing, and the thing that is in
+every photo is taken. Out, in one folder: `<photo>.png` (white on black, at the photo's size), `masks.json`,
+`masks.html` and `contact_sheet.png` to look through, with `save_intermediates` also `<photo>.npz`.
 
 Masks are found again only where something changed that they depend on. One that a person has edited in the
 folder is theirs: it stays as it is until they delete it or replace the photo.
 """
 
+import dataclasses
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
-from jaxtyping import Bool
+import torch
 from tqdm import tqdm
 
-from persam_dreambooth.errors import UserError, did_you_mean
-from persam_dreambooth.masks import persam, persam_f
-from persam_dreambooth.masks.record import SubjectMask, kept_masks, subject_mask, write_record
-from persam_dreambooth.photos import MASK_SUFFIX, Photo, array_digest, mask_beside, read_mask
-from persam_dreambooth.sam.segmenter import Segmenter, model_digest
+from persam_dreambooth.errors import UserError, one_line
+from persam_dreambooth.masks.cells import Reference
+from persam_dreambooth.masks.intermediates import write_intermediates
+from persam_dreambooth.masks.overview import PAGE_FILE, write_overview, write_proposals
+from persam_dreambooth.masks.proposals import chosen
+from persam_dreambooth.masks.record import MaskFolder, SubjectMask, left_out, subject_mask
+from persam_dreambooth.masks.references import Hints, proposals_of, read_hints, references_of
+from persam_dreambooth.masks.search import search
+from persam_dreambooth.masks.subject import Subject, remember
+from persam_dreambooth.photos import Photo
+from persam_dreambooth.sam.segmenter import Embedding, Segmenter, model_digest
+from persam_dreambooth.settings import SearchConfig
 
-METHODS: dict[str, ModuleType] = {"persam_f": persam_f, "persam": persam}
+__all__ = ["SubjectMask", "find_masks"]
 
 # Raise it when the same photos, hint and model give other masks than before: kept ones are then found again.
-ALGORITHM = 1
+ALGORITHM = 2
 
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """A mask that a person made."""
-
-    photo: Photo
-    mask: Bool[np.ndarray, "H W"]
-    path: Path
+# Photos that the encoder sees at once on a GPU; on a CPU that gains nothing.
+_GPU_BATCH = 4
 
 
 def find_masks(
     photos: list[Photo],
+    settings: SearchConfig | None = None,
     *,
-    reference_mask: Path | None,
-    sam: str,
-    method: str,
     out_dir: Path,
+    sam: str = "toy",
+    method: str = "persam_f",
     device: str = "cpu",
-    reference_photo: str | None = None,
     latent_size: tuple[int, int] | None = None,
+    **changes: object,
 ) -> dict[str, SubjectMask]:
-    """Return the subject's mask in every photo, by the photo's stem, and write them to a folder.
+    """Return the subject's mask in every photo in which it is found, by the photo's stem, and write them.
+
+    Each is written as soon as it is found; the next run goes on from there. Photos that are left out are
+    named, with the reason, on the screen, in `masks.json` and in `masks.html`.
 
     Args:
         photos: at least one, with different stems.
-        reference_mask: a mask file. It belongs to `reference_photo`; without that to the photo of its name
-            (`02.mask.png` or `02.png` to photo 02), or else to the first photo.
-        sam: `toy`, a folder, or a hub id.
-        method: `persam_f` or `persam`.
+        settings: the hint, and how the subject is looked for.
         out_dir: folder of the results.
+        sam: `toy`, a folder, a hub id, or an original checkpoint.
+        method: `persam_f` or `persam`.
         device: where SAM runs.
-        reference_photo: stem or file name of the photo whose mask is the reference.
-        latent_size: (rows, columns) of the latents, for the contact sheet.
+        latent_size: (rows, columns) of the latents, for the sheets and the flags.
+        changes: single settings, over those of `settings`: `reference_box=(40, 30, 200, 220)`. Of
+            `reference_mask` one path is as good as a list.
 
     Raises:
-        UserError: no mask is given, or not the one asked for; a given mask cannot be used; SAM cannot be
-            loaded; the subject is not found in a photo.
+        UserError: a hint cannot be used; SAM cannot be loaded; no photo is left.
     """
-    out_dir = Path(out_dir)
-    given, reference = _given_masks(photos, reference_mask, reference_photo)
-    inputs = _inputs(photos, given, reference, f"{method} {ALGORITHM}", sam)
-    kept = kept_masks(photos, inputs, out_dir)
-    new = {stem: subject_mask(stem, hint.mask, "given") for stem, hint in given.items() if stem not in kept}
-    unknown = [photo for photo in photos if photo.stem not in kept and photo.stem not in new]
-    if unknown:
-        new |= _segmented(unknown, _reference(reference, photos), Segmenter.load(sam, device), method)
-    masks = {photo.stem: kept.get(photo.stem) or new[photo.stem] for photo in photos}
-    settings = {
-        "algorithm": ALGORITHM,
-        "latent_size": latent_size,
-        "method": method,
-        "reference": reference and {"mask": reference.path.name, "photo": reference.photo.path.name},
-        "sam": sam,
-    }
-    write_record(photos, masks, set(new), inputs=inputs, settings=settings, folder=out_dir)
-    return masks
-
-
-def _given_masks(
-    photos: list[Photo], reference_mask: Path | None, reference_photo: str | None
-) -> tuple[dict[str, _Given], _Given | None]:
-    """Return the masks that people made, by stem, and the one that is the reference.
-
-    Raises:
-        UserError: a named photo does not exist or has no mask; a mask cannot be read.
-    """
-    chosen = None if reference_photo is None else _photo_named(reference_photo, photos)
-    given = {
-        photo.stem: _Given(photo, read_mask(path, photo.size), path)
-        for photo in photos
-        if (path := mask_beside(photo.path)).is_file()
-    }
-    if reference_mask is not None:
-        path = Path(reference_mask)
-        chosen = chosen or _owner(path, photos)
-        given[chosen.stem] = _Given(chosen, read_mask(path, chosen.size, "--reference_mask"), path)
-    if chosen is not None and chosen.stem not in given:
-        raise UserError(
-            f"--reference_photo {reference_photo}: has no mask; a reference needs one. Give it with "
-            f"--reference_mask, or save it as {mask_beside(chosen.path)}."
-        )
-    return given, given[chosen.stem] if chosen else next(iter(given.values()), None)
-
-
-def _photo_named(name: str, photos: list[Photo]) -> Photo:
-    """Return the photo of this stem or file name, or raise UserError."""
-    for photo in photos:
-        if name in (photo.stem, photo.path.name):
-            return photo
-    names = [photo.path.name for photo in photos]
-    raise UserError(
-        f"--reference_photo {name}: no such photo; one of {', '.join(names)} is needed."
-        f"{did_you_mean(name, names)}"
+    options = dataclasses.replace(settings or SearchConfig(), **_with_paths(changes))
+    marked = read_hints(photos, options)
+    folder = MaskFolder(out_dir, photos, _inputs(photos, marked, options, method, sam))
+    folder.keep(options.min_confidence)
+    # What is in the way of a model is said before anything is written.
+    todo = _todo(photos, marked, folder, options)
+    segmenter = Segmenter.load(sam, device) if todo else None
+    folder.start(
+        {
+            "algorithm": ALGORITHM,
+            "latent_size": latent_size,
+            "method": method,
+            "min_confidence": options.min_confidence,
+            "references": [hint.told for hint in marked.references],
+            "sam": sam,
+        }
     )
-
-
-def _owner(path: Path, photos: list[Photo]) -> Photo:
-    """Return the photo that a mask file is named after, or the first."""
-    stem = path.name.removesuffix(MASK_SUFFIX) if path.name.endswith(MASK_SUFFIX) else path.stem
-    return next((photo for photo in photos if photo.stem == stem), photos[0])
-
-
-def _reference(reference: _Given | None, photos: list[Photo]) -> _Given:
-    """Return the reference, or raise UserError where none was given."""
-    if reference is None:
-        raise UserError(
-            "--reference_mask: missing, and no photo has a mask beside it; the subject must be marked on one "
-            f"photo. Give a mask file, or save one as {mask_beside(photos[0].path)}."
+    for stem, hint in marked.by_stem.items():
+        if hint.mask is not None and stem not in folder.masks:
+            folder.add(subject_mask(stem, hint.mask, hint.kind))
+    if segmenter is not None:
+        embeddings: dict[str, Embedding] = {}
+        references = _references(photos, marked, folder, segmenter, embeddings, options)
+        subject = remember(
+            segmenter, references, method=method, solver=options.fit_solver, compat=options.persam_compat
         )
-    return reference
+        _search_all(todo, folder, segmenter, embeddings, subject, options)
+    return conclude(photos, folder, latent_size=latent_size, min_confidence=options.min_confidence)
+
+
+def conclude(
+    photos: list[Photo], folder: MaskFolder, *, latent_size: tuple[int, int] | None, min_confidence: float
+) -> dict[str, SubjectMask]:
+    """Write the sheets, name the photos that are left out, and return the masks in the photos' order.
+
+    Raises:
+        UserError: no photo is left.
+    """
+    write_overview(photos, folder, latent_size)
+    if folder.left_out:
+        told = "; ".join(f"{stem}: {left.reason}" for stem, left in folder.left_out.items())
+        tqdm.write(f"{folder.path}: {len(folder.left_out)} of {len(photos)} photos are left out ({told})")
+    if not folder.masks:
+        raise UserError(
+            f"--min_confidence {min_confidence:g}: each of the {len(photos)} photos was left out; at least "
+            f"one mask is needed. Look at {folder.path / PAGE_FILE}, and mark the subject in another photo."
+        )
+    return {photo.stem: folder.masks[photo.stem] for photo in photos if photo.stem in folder.masks}
+
+
+def _with_paths(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return settings with one path of `reference_mask` as a tuple of paths."""
+    found = dict(changes)
+    masks = found.get("reference_mask")
+    if isinstance(masks, str | Path):
+        masks = (masks,)
+    if masks is not None:
+        found["reference_mask"] = tuple(Path(path) for path in masks)
+    return found
 
 
 def _inputs(
-    photos: list[Photo], given: dict[str, _Given], reference: _Given | None, algorithm: str, sam: str
+    photos: list[Photo], marked: Hints, options: SearchConfig, method: str, sam: str
 ) -> dict[str, str]:
     """Return, by stem, a digest of everything that a photo's mask depends on."""
-    common = [algorithm]
-    if reference is not None and len(given) < len(photos):
-        common += [reference.photo.digest, array_digest(reference.mask), model_digest(sam)]
+    common = [f"{ALGORITHM} {method} {options.fit_solver} {options.persam_compat}"]
+    if any(photo.stem not in marked.by_stem or marked.by_stem[photo.stem].mask is None for photo in photos):
+        common.append(model_digest(sam))
+    common += sorted(f"{hint.photo.digest} {hint.digest}" for hint in marked.references)
+    if not marked.references:
+        common += [str(options.reference_choice), *sorted(photo.digest for photo in photos)]
 
     def digest_for(photo: Photo) -> str:
-        hint = given.get(photo.stem)
-        parts = [photo.digest, *(["given", array_digest(hint.mask)] if hint else common)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        hint = marked.by_stem.get(photo.stem)
+        parts = ["given", hint.digest] if hint is not None and hint.mask is not None else common
+        return hashlib.sha256("\n".join([photo.digest, *parts]).encode()).hexdigest()
 
     return {photo.stem: digest_for(photo) for photo in photos}
 
 
-def _segmented(
-    photos: list[Photo], reference: _Given, segmenter: Segmenter, method: str
-) -> dict[str, SubjectMask]:
-    """Return the masks that the method finds in these photos, by stem."""
-    stage = METHODS[method]
-    embedding = segmenter.encode(reference.photo.pixels)
-    target = stage.fit(segmenter, embedding, reference.mask, str(reference.path))
-    masks = {}
-    for photo in tqdm(photos, desc="masks", unit="photo", disable=None):
-        found = stage.find(segmenter, segmenter.encode(photo.pixels), target, str(photo.path))
-        masks[photo.stem] = subject_mask(photo.stem, found.mask.cpu().numpy(), method, found)
-    return masks
+def _todo(photos: list[Photo], marked: Hints, folder: MaskFolder, options: SearchConfig) -> list[Photo]:
+    """Return the photos that a model has to look at."""
+
+    def is_done(photo: Photo) -> bool:
+        hint = marked.by_stem.get(photo.stem)
+        left = folder.left_out.get(photo.stem)
+        # Of a photo in which SAM found nothing at all there are no arrays either.
+        nothing = left is not None and left.confidence is None
+        if options.save_intermediates and not nothing and not _npz(folder, photo).is_file():
+            return False
+        return left is not None or photo.stem in folder.masks or bool(hint and hint.mask is not None)
+
+    return [photo for photo in photos if not is_done(photo)]
+
+
+def _references(
+    photos: list[Photo],
+    marked: Hints,
+    folder: MaskFolder,
+    segmenter: Segmenter,
+    embeddings: dict[str, Embedding],
+    options: SearchConfig,
+) -> list[Reference]:
+    """Return the references; their masks are the masks of their photos."""
+    if marked.references:
+        references, masks = references_of(marked, segmenter, embeddings, options)
+        sources = {stem: hint.kind for stem, hint in marked.by_stem.items()}
+    else:
+        proposals = proposals_of(photos, segmenter, embeddings)
+        # Before one is chosen: where none is clear, a person has to look.
+        write_proposals(folder.path, photos, proposals)
+        winner = chosen(proposals, options.reference_choice)
+        photo = photos[winner.photo_index]
+        references = [Reference(embeddings[photo.stem], winner.mask, str(photo.path))]
+        masks, sources = {photo.stem: winner.mask}, {photo.stem: "proposed"}
+    for stem, mask in masks.items():
+        if stem not in folder.masks:
+            folder.add(subject_mask(stem, mask, sources[stem]))
+    return references
+
+
+def _search_all(
+    todo: list[Photo],
+    folder: MaskFolder,
+    segmenter: Segmenter,
+    embeddings: dict[str, Embedding],
+    subject: Subject,
+    options: SearchConfig,
+) -> None:
+    """Look for the subject in each of these photos and write what is found, photo by photo."""
+    batch = _GPU_BATCH if segmenter.device.type == "cuda" else 1
+    with tqdm(total=len(todo), desc="masks", unit="photo", disable=None) as bar:
+        for start in range(0, len(todo), batch):
+            photos = todo[start : start + batch]
+            _encode(photos, folder, segmenter, embeddings)
+            for photo in photos:
+                _search_one(photo, folder, segmenter, embeddings.pop(photo.stem), subject, options)
+                bar.update()
+
+
+def _encode(
+    photos: list[Photo], folder: MaskFolder, segmenter: Segmenter, embeddings: dict[str, Embedding]
+) -> None:
+    """Encode those photos that are not encoded yet."""
+    missing = [photo for photo in photos if photo.stem not in embeddings]
+    if not missing:
+        return
+    with naming(missing, folder.path):
+        encoded = segmenter.encode_batch([photo.pixels for photo in missing])
+    embeddings |= {photo.stem: one for photo, one in zip(missing, encoded, strict=True)}
+
+
+def _search_one(
+    photo: Photo,
+    folder: MaskFolder,
+    segmenter: Segmenter,
+    embedding: Embedding,
+    subject: Subject,
+    options: SearchConfig,
+) -> None:
+    """Look for the subject in one photo and write what is found."""
+    with naming([photo], folder.path):
+        finding = search(
+            segmenter,
+            photo.pixels,
+            embedding,
+            subject,
+            photo_name=str(photo.path),
+            min_confidence=options.min_confidence,
+        )
+        if options.save_intermediates and finding.first is not None:
+            write_intermediates(_npz(folder, photo), finding.first, subject.target)
+        # Where only the arrays were missing, the mask that was given or kept stays.
+        if photo.stem in folder.masks or photo.stem in folder.left_out:
+            return
+        best = finding.best
+        if finding.reason is not None:
+            folder.leave_out(left_out(photo.stem, finding.reason, best and best.confidence))
+            return
+        mask = best.found.mask.cpu().numpy()
+        folder.add(subject_mask(photo.stem, mask, subject.method, best.found, best.confidence, best.how))
+
+
+@contextmanager
+def naming(photos: list[Photo], folder: Path) -> Iterator[None]:
+    """Name the photo at which memory or the disk ran out, and say that what is written is not lost.
+
+    Raises:
+        UserError: it did.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, OSError) as error:
+        names = ", ".join(str(photo.path) for photo in photos)
+        raise UserError(
+            f"{names}: could not be segmented ({one_line(error) or type(error).__name__}); the masks of the "
+            f"photos before it are in {folder}. Run the same command again to go on from there, if memory "
+            "ran out with smaller photos or another --sam."
+        ) from error
+
+
+def _npz(folder: MaskFolder, photo: Photo) -> Path:
+    """Return where a photo's arrays lie."""
+    return folder.path / f"{photo.stem}.npz"

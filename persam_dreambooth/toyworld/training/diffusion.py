@@ -142,7 +142,7 @@ def diffusion_losses(
     shares: Tensor,
     rng: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Min-SNR weighted squared error of the predicted noise: E min(snr, gamma) / snr * w * |eps - eps_theta|^2.
+    """Min-SNR weighted squared error of the predicted noise, E min(snr, gamma) / snr * w |eps - eps_theta|^2.
 
     w is 1 where there is no subject and SUBJECT_WEIGHT where there is nothing else.
 
