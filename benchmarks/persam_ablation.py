@@ -29,11 +29,9 @@ from persam_dreambooth.masks.persam import FoundMask, Reference, pixel_of
 from persam_dreambooth.sam.segmenter import Decoded, Embedding, Segmenter
 from persam_dreambooth.toyworld.scene import BACKGROUNDS, SUBJECTS, render
 
-FIRST_IDENTITY = 20000
-"""Identities from 10000 on were never trained on."""
+FIRST_IDENTITY = 20000  # from 10000 on they were never trained on
 NUM_PHOTOS = 4
-SHORT_SIDE = 0.66
-"""Of the photos that are not square, as a share of the long side."""
+SHORT_SIDE = 0.66  # of the photos that are not square, as a share of the long side
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +56,7 @@ class Way:
     compat_choice: bool = False
 
 
-Finder = Callable[[Embedding], tuple[torch.Tensor, torch.Tensor]]
-"""Returns the first pass's mask and the final one."""
+Finder = Callable[[Embedding], tuple[torch.Tensor, torch.Tensor]]  # the first pass's mask, the final one
 
 
 def draw_cases(segmenter: Segmenter, num_subjects: int, size: int, *, square: bool) -> list[Case]:
