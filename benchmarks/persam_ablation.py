@@ -136,24 +136,22 @@ def both_masks(
 
 
 def fitted_finder(
-    segmenter: Segmenter, reference: Reference, *, three: bool = False, **options: str
+    segmenter: Segmenter,
+    reference: Reference,
+    *,
+    three: bool = False,
+    solver: str = "adamw",
+    cells: bool = False,
+    choice: bool = False,
 ) -> Finder:
-    """Return PerSAM-F's search, as the authors' program does it, with fitted weights."""
-    target = persam_f.fit(segmenter, [reference], **options)
+    """Return PerSAM-F's search, as the authors' program does it, with some of their choices or none."""
+    target = persam_f.fit(segmenter, [reference], solver=solver, compat=cells)
     if three:
         similarity = persam.similarity_map(segmenter, reference.embedding, target.direction)
         coords = pixel_of(similarity.argmax(), similarity)[None]
         decoded = segmenter.decode(reference.embedding, point_coords=coords, point_labels=torch.tensor([1]))
         logits = segmenter.mask_logits(decoded.low_res_logits, reference.embedding)
         target = replace(target, mask_weights=three_weights(logits, torch.from_numpy(reference.mask)))
-    return lambda embedding: both_masks(
-        segmenter, embedding, persam_f.find(segmenter, embedding, target, "photo")
-    )
-
-
-def compat_f_finder(segmenter: Segmenter, reference: Reference, *, cells: bool, choice: bool) -> Finder:
-    """Return PerSAM-F's search with some of the authors' choices."""
-    target = persam_f.fit(segmenter, [reference], compat=cells)
     return lambda embedding: both_masks(
         segmenter, embedding, persam_f.find(segmenter, embedding, target, "photo", compat=choice)
     )
@@ -231,14 +229,11 @@ def tables(segmenter: Segmenter, num_subjects: int, size: int, num_steps: int) -
     def by_way(way: Way) -> Callable[[Reference], Finder]:
         return lambda reference: persam_finder(segmenter, reference, way)
 
-    def fitted(**options: str) -> Callable[[Reference], Finder]:
+    def fitted(**options: str | bool) -> Callable[[Reference], Finder]:
         return lambda reference: fitted_finder(segmenter, reference, **options)
 
     def by_tuning(kind: str) -> Callable[[Reference], Finder]:
         return lambda reference: tuned_finder(segmenter, reference, kind, num_steps)
-
-    def by_compat(*, cells: bool, choice: bool) -> Callable[[Reference], Finder]:
-        return lambda reference: compat_f_finder(segmenter, reference, cells=cells, choice=choice)
 
     parts = {name: score(square, by_way(way)) for name, way in part_rows().items()}
     parts["PerSAM-F (as the authors' program does it)"] = score(square, fitted())
@@ -263,7 +258,7 @@ def tables(segmenter: Segmenter, num_subjects: int, size: int, num_steps: int) -
         "PerSAM-F, authors' choice of mask": {"cells": False, "choice": True},
         "PerSAM-F, --persam_compat": {"cells": True, "choice": True},
     }.items():
-        compat[name] = score(oblong, by_compat(**options))
+        compat[name] = score(oblong, fitted(**options))
     return {
         "parts (the paper's table 4)": parts,
         "tunings (table 5)": tunings,

@@ -36,9 +36,9 @@ NUM_POINTS = {"persam": 2, "persam_f": 1}
 PRESENCE_THRESHOLD = 0.35
 """An object is there where so much of its mask looks like it and not like anything else on the first frame.
 
-Source: toy clips, an earlier toy SAM. A lower one misses absences, a higher one drops masks that cover the object badly. persam_f
-at 0.2, 0.35 and 0.5: 80, 80 and 87 % of the absences noticed, IoU of 46, 44 and 42 % where the object is
-there; persam at 0.25 and 0.5: 50 and 79 %, 48 and 43 %.
+Source: benchmarks/video_toy.py with an earlier toy SAM. A lower one misses absences, a higher one drops masks
+that cover the object badly. persam_f at 0.2, 0.35 and 0.5: 80, 80 and 87 % of the absences noticed, IoU of
+46, 44 and 42 % where the object is there; persam at 0.25 and 0.5: 50 and 79 %, 48 and 43 %.
 """
 
 
