@@ -70,8 +70,8 @@ class Segmenter:
     Args:
         model: a SamModel, SamHQModel, Sam2Model, Sam3TrackerModel or EdgeTamModel of transformers.
         device: where it computes.
-        encoder_dtype: precision of the image encoder's matrix products; bfloat16 takes half the time on a GPU
-            and moves the features by about a percent. Weights, features and decoder stay in float32.
+        encoder_dtype: precision of the image encoder's matrix products; bfloat16 is for GPUs that are fast in
+            it, and rounds the features. Weights, features and decoder stay in float32.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Segmenter:
     def decode_points(self, embedding: Embedding, point_coords: Float[Tensor, "n 2"]) -> DecodedPoints:
         """Run the mask decoder once on n clicks that have nothing to do with each other, all on a subject.
 
-        Memory grows with n: at 64 x 64 cells, 64 clicks take about 1 GB.
+        Memory grows with n, for every click gets a copy of the photo's features.
 
         Args:
             embedding: what `encode` returned.
