@@ -28,6 +28,10 @@ MINIMUM_AREA = 64
 """Pixels; smaller things are no targets."""
 FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.5, 2.0
 RELOAD_STEPS = 400
+PADDED_FRACTION = 0.25
+"""Share of batches that are not square, as most photos are: their rest is padding, as SAM pads."""
+PADDING = 255
+"""The owner of a pixel that is padding."""
 
 
 def build_sam() -> SamModel:
@@ -185,6 +189,21 @@ def corrections(
     return points, labels, likeliest[:, None]
 
 
+def cut_to_side(
+    images: np.ndarray, owners: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos [b H W 3] and owners [b H W] cut to a random part of one side, which moves to the top left.
+
+    The rest has the owner PADDING.
+    """
+    side, axis = owners.shape[1], int(rng.integers(1, 3))
+    kept = int(rng.integers(side // 2, side))
+    shift = -int(rng.integers(0, side - kept + 1))
+    images, owners = np.roll(images, shift, axis), np.roll(owners, shift, axis)
+    owners[(slice(None),) * axis + (slice(kept, None),)] = PADDING
+    return images, owners
+
+
 def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str) -> dict[str, Tensor]:
     """The losses of a step: two rounds of prompts on `photos` photos; a function of the step."""
     rng = np.random.default_rng(step)
@@ -192,6 +211,9 @@ def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str
     images, owners = shards.images[chosen], shards.owners[chosen]
     if rng.random() < 0.5:
         images, owners = images[:, :, ::-1].copy(), owners[:, :, ::-1]
+    if rng.random() < PADDED_FRACTION:
+        images, owners = cut_to_side(images, owners, rng)
+    padding = torch.from_numpy(owners == PADDING)[:, None].to(device)
     targets = [
         mask
         for k, index in enumerate(chosen)
@@ -208,7 +230,8 @@ def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str
         clicks if kind != "box" else None, ones if kind != "box" else None, boxes if kind != "click" else None
     )
     with torch.autocast(device, torch.bfloat16):
-        features = sam.vision_encoder(preprocess(images).to(device)).last_hidden_state
+        pixel_values = preprocess(images).to(device).masked_fill(padding, 0.0)
+        features = sam.vision_encoder(pixel_values).last_hidden_state
         features = features.repeat_interleave(TARGETS_PER_PHOTO, 0)
         logits, ious = decode(sam, features, first, multimask=multimask)
         logits, ious = logits.float(), ious.float()
