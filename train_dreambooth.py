@@ -9,70 +9,83 @@ again to go on where it stopped; what is there, made from the same inputs, is no
 
 from collections.abc import Sequence
 
-from persam_dreambooth.config import Config, parse, to_yaml
+from persam_dreambooth.config import Config, parse
+from persam_dreambooth.disk import tells_of_full_disk
 from persam_dreambooth.errors import user_errors
 from persam_dreambooth.run import RunFolder
+from persam_dreambooth.settings import rate_hint, resolve_defaults
+from persam_dreambooth.signals import interrupts
 
 
 def train_dreambooth(config: Config) -> None:
     """Do what the settings say, from photos to pictures."""
     # Imported here, so that --help and a wrong flag are answered at once: torch and diffusers take seconds.
-    from persam_dreambooth import dreambooth
-    from persam_dreambooth.diffusion.models import load_models
-    from persam_dreambooth.diffusion.training import build_accelerator, start
-    from persam_dreambooth.photos import read_photos, sample_images
+    from persam_dreambooth import dreambooth, results
 
     run = RunFolder(config.output_dir)
-    photos = read_photos(config.data.instance_data_dir or sample_images())
-    accelerator = build_accelerator(config.mixed_precision)
-    device = str(accelerator.device)
-    name = config.model.pretrained_model_name_or_path
-    models = load_models(name, revision=config.model.revision, variant=config.model.variant)
-    geometry = dreambooth.check(models, config)
-    latent_side = geometry.resolution // models.vae_scale_factor
+    album = dreambooth.read_album(config.data)
+    accelerator = dreambooth.accelerator_for(config, run)
+    say, device = accelerator.print, str(accelerator.device)
+    models = dreambooth.load(config)
+    config = resolve_defaults(config, models.family.name)
+    geometry = dreambooth.check(models, config, album)
+    side, cache = geometry.resolution // models.vae_scale_factor, run.path / dreambooth.CACHE_FOLDER
 
     # With several processes the first one makes these, and the others read what it made.
     with accelerator.main_process_first():
         masks = dreambooth.find_subject(
-            photos, config.masks, run, sam=config.model.sam, latent_side=latent_side, device=device
+            album.photos, config.masks, run, sam=config.model.sam, latent_side=side, device=device
         )
-        class_images = dreambooth.draw_class_images(models, config.data, run, device=device)
-    photos = dreambooth.with_masks(photos, masks)
-    examples = dreambooth.encode_examples(
-        models, photos, masks, class_images, geometry=geometry, config=config, device=device
-    )
-    accelerator.print(dreambooth.summary(masks, len(photos)))
-    if accelerator.is_main_process:
-        run.write_text("config.yaml", to_yaml(config))
+        class_images = dreambooth.draw_class_images(models, config, run, device=device)
+        found = dreambooth.with_masks(album, masks)
+        examples = dreambooth.encode_examples(
+            models,
+            found,
+            masks,
+            class_images,
+            geometry=geometry,
+            config=config,
+            device=device,
+            cache_dir=cache,
+        )
+    dreambooth.write_record(run, config, accelerator, models, found.photos, masks, class_images)
 
-    steps = config.train.steps(len(photos), accelerator.num_processes)
-    state = start(
-        models,
-        examples,
-        config.train,
-        dreambooth.objective(config),
-        accelerator=accelerator,
-        max_train_steps=steps,
+    state = dreambooth.begin(models, examples, config, accelerator)
+    background = dreambooth.background_of(config.masks)
+    truth = dreambooth.truth(
+        state, masks, background, num_photos=len(album.photos), num_captions=found.num_captions
     )
-    result = dreambooth.fit(
-        state,
+    say(truth)
+    if hint := rate_hint(config.train, sum(weight.numel() for weight in models.unet.parameters())):
+        say(hint)
+    provenance = results.provenance_of(
+        config,
         models,
-        run,
-        checkpointing_steps=config.checkpointing_steps,
-        checkpoints_total_limit=config.checkpoints_total_limit,
-        resume_from_checkpoint=config.resume_from_checkpoint,
+        found.prompts,
+        masks,
+        num_class_images=len(class_images or ()),
+        resolution=geometry.resolution,
+        steps=state.max_train_steps,
+        summary=truth,
     )
-    accelerator.print(f"trained: {result}")
+    result = dreambooth.fit(state, models, run, config, provenance)
+    say(f"trained: {result}")
     if accelerator.is_main_process:
-        grid = dreambooth.draw_samples(models, config.validation, run, state=state)
-        print(f"pictures: {grid}" if grid else "pictures: none, there is no --validation_prompt")
+        trained = dreambooth.training_digest(state, config)
+        grid = dreambooth.draw_samples(state, models, config.validation, run, trained)
+        say(f"pictures: {grid}" if grid else "pictures: none, there is no --validation_prompt")
+        say(f"card: {results.write_card(config, models, provenance, result)}")
     accelerator.end_training()
+    if accelerator.is_main_process and config.results.push_to_hub:
+        say(f"uploaded: {results.push(config, models, provenance, result)}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run from a command line; what its author can put right is answered in one line, with exit code 2."""
-    with user_errors():
-        train_dreambooth(parse(argv, prog="train_dreambooth.py"))
+    with user_errors(), interrupts():
+        config = parse(argv, prog="train_dreambooth.py")
+        with tells_of_full_disk(config.output_dir, "results", lambda: "What is finished is kept. Make room."):
+            train_dreambooth(config)
 
 
 if __name__ == "__main__":

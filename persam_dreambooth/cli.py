@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 
 from persam_dreambooth import __version__
+from persam_dreambooth.commands.certify import certify
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
 from persam_dreambooth.commands.export_masks import export_masks
 from persam_dreambooth.commands.segment import segment
@@ -25,6 +26,7 @@ app.command(segment)
 app.command(export_masks, name="export-masks")
 app.command(verify_export, name="verify-export")
 app.command(evaluate_masks, name="evaluate-masks")
+app.command(certify)
 
 
 @app.command

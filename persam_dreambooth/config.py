@@ -1,75 +1,81 @@
 """From a YAML file and the command line to the settings of a run, and back to YAML.
 
-A YAML file is turned into flags that are put in front of those typed, so there is one parser, one set of
-types and one set of messages, and what is typed wins. Nothing heavy is imported here, so that `--help` and a
-wrong flag answer at once.
+A YAML file is read as flags in front of those typed, so there is one parser, one set of types and one set of
+messages, and what is typed wins. Nothing heavy is imported here, so that `--help` and a wrong flag answer at
+once.
 """
 
 import dataclasses
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import tyro
 import yaml
 
+from persam_dreambooth.command_line import read_arguments
 from persam_dreambooth.errors import UserError, did_you_mean
-from persam_dreambooth.settings import Config
+from persam_dreambooth.flag_page import help_text
+from persam_dreambooth.flags_of_diffusers import ALWAYS_SO, why_not
+from persam_dreambooth.settings import LORA_ONLY, Config, default_output_dir
+from persam_dreambooth.settings.fields import (
+    build,
+    flag_types,
+    public_settings,
+    takes_none,
+    takes_several,
+    without_none,
+)
 
-__all__ = ["Config", "config_file", "flag_types", "parse", "to_yaml"]
+__all__ = ["Config", "config_file", "flag_types", "parse", "public_settings", "to_yaml"]
 
 DEFAULT_CONFIG = "toy.yaml"
 
-_TRUE, _FALSE, _NONE = ("true", "yes", "on"), ("false", "no", "off"), ("null", "~", "none", "")
-_DESCRIPTION = (
-    "Fine-tune a diffusion model on a few photos of one subject, with PerSAM masks in the loss. "
-    "--config FILE.yaml reads flags from a file (its keys are flag names); what is typed wins. "
-    f"With neither --config nor --pretrained_model_name_or_path, configs/{DEFAULT_CONFIG} is read: "
-    "the embedded toy model and the sample cat."
-)
+_NULL = ("null", "~", "")
 
 
 def parse(argv: Sequence[str] | None = None, *, prog: str | None = None) -> Config:
     """Return the settings that a command line asks for.
 
+    A flag that only means something for adapters (--rank) implies --use_lora, unless that is said as well.
+
     Args:
         argv: the arguments after the program's name; None reads those of the process. `-` and `_` are the
-            same in flag names.
+            same in flag names, which may be cut short.
         prog: the program's name in `--help`.
 
     Raises:
-        UserError: a YAML file that is missing or wrong, a value out of range, or two that do not go together.
-        SystemExit: with code 2 after a message about an unknown flag or a value of another type.
+        UserError: an unknown flag, a YAML file that is missing or wrong, a value out of range, or two that
+            do not go together.
+        SystemExit: with code 0 after `--help`.
     """
-    typed = list(sys.argv[1:] if argv is None else argv)
-    path, typed = _take_config(typed)
-    names = {_flag_name(argument) for argument in typed if argument.startswith("--")}
-    if path is None and "pretrained_model_name_or_path" not in names:
+    path, words = _take_config(list(sys.argv[1:] if argv is None else argv))
+    if {"-h", "--help"} & set(words):
+        sys.stdout.write(help_text(prog or Path(sys.argv[0]).name))
+        raise SystemExit(0)
+    typed = read_arguments(words)
+    if path is None and "pretrained_model_name_or_path" not in typed:
         path = config_file(DEFAULT_CONFIG)
-    in_front = _read_yaml(path) if path is not None else {}
+    in_file = _from_file(path) if path is not None else {}
     # Steps win over epochs; but epochs typed by hand must not lose against steps in a file.
-    if "num_train_epochs" in names:
-        in_front.pop("max_train_steps", None)
-    return tyro.cli(
-        Config,
-        args=[*_flags(path, in_front), *typed],
-        prog=prog,
-        description=_DESCRIPTION,
-        use_underscores=True,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    if "num_train_epochs" in typed:
+        in_file.pop("max_train_steps", None)
+    config = build(Config, {**_with_lora(in_file), **_with_lora(typed)})
+    if "pre_compute_text_embeddings" in typed and config.train.train_text_encoder:
+        raise UserError(
+            "--pre_compute_text_embeddings: not with --train_text_encoder, whose embeddings change; "
+            "one of them is needed. Drop the other."
+        )
+    folder = config.output_dir or default_output_dir(use_lora=config.train.use_lora)
+    return dataclasses.replace(config, output_dir=folder)
 
 
 def to_yaml(config: Config) -> str:
-    """Return every setting as YAML text that `--config` reads back to an equal Config."""
-    values = {name: value for name, value, _ in _leaves(config)}
-    return yaml.safe_dump(
-        {name: _plain(value) for name, value in values.items()},
-        sort_keys=False,
-        allow_unicode=True,
-        width=1000,
-    )
+    """Return every setting as YAML text that `--config` reads back to an equal Config.
+
+    Secrets (--hub_token) are left out.
+    """
+    return yaml.safe_dump(public_settings(config), sort_keys=False, allow_unicode=True, width=1000)
 
 
 def config_file(name: str) -> Path:
@@ -79,37 +85,10 @@ def config_file(name: str) -> Path:
     return checkout if checkout.is_file() else package / "configs" / name
 
 
-def flag_types() -> dict[str, object]:
-    """Return the type of every flag by its name, in the order of the help."""
-    return {name: hint for name, _, hint in _leaves(Config())}
-
-
-def _plain(value: object) -> object:
-    """Return a setting as YAML holds it: paths as text, several values as a list."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _takes_several(hint: object) -> bool:
-    """Return whether a setting of this type holds several values."""
-    return any(typing.get_origin(kind) is tuple for kind in (hint, *typing.get_args(hint)))
-
-
-def _leaves(record: object) -> Iterator[tuple[str, object, object]]:
-    """Yield (name, value, type) of every setting in a tree of records."""
-    hints = typing.get_type_hints(type(record))
-    for item in dataclasses.fields(record):
-        value = getattr(record, item.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value)
-        else:
-            yield item.name, value, hints[item.name]
-
-
-def _flag_name(argument: str) -> str:
-    """Return the setting's name in `--some-flag=value`."""
-    return argument.removeprefix("--").split("=", 1)[0].replace("-", "_")
+def _with_lora(settings: dict[str, object]) -> dict[str, object]:
+    """Return settings with use_lora where one of them only means something with it."""
+    asked = any(settings.get(name) not in (None, False) for name in LORA_ONLY)
+    return {"use_lora": True, **settings} if asked else settings
 
 
 def _take_config(typed: list[str]) -> tuple[Path | None, list[str]]:
@@ -130,7 +109,21 @@ def _take_config(typed: list[str]) -> tuple[Path | None, list[str]]:
     return path, others
 
 
-def _read_yaml(path: Path) -> dict[str, str | list[str]]:
+def _from_file(path: Path) -> dict[str, object]:
+    """Return the settings in a YAML file."""
+    settings: dict[str, object] = {}
+    for key, value in _read_yaml(path).items():
+        try:
+            # A key is a whole name: what is kept in a file should be readable a year later.
+            if key not in flag_types() and key not in ALWAYS_SO:
+                raise _unknown_key(key)
+            settings |= read_arguments(_arguments(key, value))
+        except UserError as error:
+            raise UserError(f"{path}: {str(error).removeprefix('--')}") from error
+    return settings
+
+
+def _read_yaml(path: Path) -> dict[str, object]:
     """Return the settings of a YAML file, values as text: the records give them their types."""
     if not path.is_file():
         near = did_you_mean(str(path), map(str, path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
@@ -146,31 +139,25 @@ def _read_yaml(path: Path) -> dict[str, str | list[str]]:
         return {}
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: a list or a text; lines like `learning_rate: 5e-6` are needed.")
-    known = flag_types()
-    for key, value in values.items():
-        if key.replace("-", "_") not in known:
-            near = did_you_mean(key.replace("-", "_"), known)
-            raise UserError(f"{path}: unknown key {key!r}; keys are the names of flags, as in --help.{near}")
-        several = isinstance(value, list) and _takes_several(known[key.replace("-", "_")])
-        if not isinstance(value, str) and not several:
-            raise UserError(f"{path}: {key} has several values; one is needed.")
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-def _flags(path: Path | None, values: Mapping[str, str | list[str]]) -> list[str]:
-    """Return settings as command line arguments."""
-    flags = []
-    for name, value in values.items():
-        if isinstance(value, list):
-            flags += [f"--{name}", *value]
-            continue
-        hint, word = flag_types()[name], value.strip().lower()
-        if hint is bool:
-            if word not in (*_TRUE, *_FALSE):
-                raise UserError(f"{path}: {name} is {value!r}; true or false is needed.")
-            flags.append(f"--{name}" if word in _TRUE else f"--no_{name}")
-        elif word in _NONE and type(None) in typing.get_args(hint):
-            flags.append(f"--{name}=None")
-        else:
-            flags.append(f"--{name}={value}")
-    return flags
+def _unknown_key(key: str) -> UserError:
+    """Return the refusal of a key that is no flag: the reason, or the nearest name."""
+    near = did_you_mean(key, flag_types())
+    return UserError(f"{key}: {why_not(key) or f'no such flag; keys are whole names of flags.{near}'}")
+
+
+def _arguments(name: str, value: object) -> list[str]:
+    """Return a key and its value as command line arguments."""
+    hint = flag_types().get(name, str)
+    if isinstance(value, list) and takes_several(hint):
+        return [f"--{name}", *value]
+    if not isinstance(value, str):
+        raise UserError(f"{name}: several values; one is needed.")
+    word = value.strip().lower()
+    # `report_to: none` is a choice, `rank: none` is nothing.
+    is_choice = word in typing.get_args(without_none(hint))
+    if takes_none(hint) and (word in _NULL or (word == "none" and not is_choice)):
+        return [f"--{name}=None"]
+    return [f"--{name}={value}"]

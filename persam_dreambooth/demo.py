@@ -15,8 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from persam_dreambooth import dreambooth
+from persam_dreambooth import dreambooth, results
 from persam_dreambooth.config import parse, to_yaml
+from persam_dreambooth.diffusion.captions import Album, read_folder
 from persam_dreambooth.diffusion.generate import GeneratedImage, generate
 from persam_dreambooth.diffusion.models import Models, build_pipeline, load_models
 from persam_dreambooth.diffusion.training import build_accelerator, start
@@ -27,10 +28,10 @@ from persam_dreambooth.leakage.pictures import read_pictures
 from persam_dreambooth.leakage.report import write_report
 from persam_dreambooth.leakage.truth import Truth
 from persam_dreambooth.masks.record import SubjectMask
-from persam_dreambooth.photos import Photo, read_photos, sample_images
+from persam_dreambooth.photos import sample_images
 from persam_dreambooth.run import RunFolder
 from persam_dreambooth.sam.segmenter import Segmenter
-from persam_dreambooth.settings import Config, ValidationConfig
+from persam_dreambooth.settings import Config, ValidationConfig, resolve_defaults
 from persam_dreambooth.toyworld import backgrounds
 from persam_dreambooth.toyworld.classifier import load_classifier
 from persam_dreambooth.toyworld.samples import SAMPLES
@@ -56,29 +57,29 @@ def main(
         flags: of train_dreambooth.py, for both arms, over those of configs/toy.yaml.
     """
     run = RunFolder(output_dir)
-    photos = read_photos(sample_images(sample))
     configs = _configs(run.path, SAMPLES[sample].subject, seed, flags)
     masked = configs["masked"]
-    masks = _find_subject(photos, masked, run)
-    photos = dreambooth.with_masks(photos, masks)
+    album = read_folder(sample_images(sample), masked.data.instance_prompt)
+    masks = _find_subject(album, masked, run)
+    album = dreambooth.with_masks(album, masks)
     prompts = prompts_of(sample)
     drawn = {"base": _draw(load_models(TOY), prompts, run.path / "base", masked.validation, PICTURE_SEEDS)}
     for arm, config in configs.items():
-        models = _train(arm, config, photos, masks if config.masks.wanted else None)
+        models = _train(arm, config, album, masks if config.masks.wanted else None)
         drawn[arm] = _draw(models, prompts, config.output_dir, config.validation, PICTURE_SEEDS)
     pictures = {arm: read_pictures(images, prompts) for arm, images in drawn.items()}
     decoys = _draw(load_models(TOY), PLACES, run.path / "decoys", masked.validation, DECOY_SEEDS)
     result = compare(
         pictures,
-        photos=[(photo.pixels, masks[photo.stem].mask) for photo in photos],
+        photos=[(photo.pixels, masks[photo.stem].mask) for photo in album.photos],
         decoys=[picture.pixels for picture in read_pictures(decoys)],
-        find_subject=subject_finder(Segmenter.load(TOY), photos[0], masks[photos[0].stem].mask),
+        find_subject=subject_finder(Segmenter.load(TOY), album.photos[0], masks[album.photos[0].stem].mask),
         truth=_truth(sample),
     )
     page = write_report(
         result,
         run.path,
-        photos=photos,
+        photos=album.photos,
         masks=masks,
         pictures=pictures,
         losses={arm: _losses(config) for arm, config in configs.items()},
@@ -106,39 +107,48 @@ def _configs(folder: Path, subject: str, seed: int, flags: Sequence[str]) -> dic
     }
 
 
-def _find_subject(photos: Sequence[Photo], config: Config, run: RunFolder) -> dict[str, SubjectMask]:
+def _find_subject(album: Album, config: Config, run: RunFolder) -> dict[str, SubjectMask]:
     """The subject's mask in every photo, by stem."""
     models = load_models(TOY)
-    latent_side = dreambooth.check(models, config).resolution // models.vae_scale_factor
+    config = resolve_defaults(config, models.family.name)
+    latent_side = dreambooth.check(models, config, album).resolution // models.vae_scale_factor
     return dreambooth.find_subject(
-        photos, config.masks, run, sam=config.model.sam, latent_side=latent_side, device=DEVICE
+        album.photos, config.masks, run, sam=config.model.sam, latent_side=latent_side, device=DEVICE
     )
 
 
-def _train(arm: str, config: Config, photos: Sequence[Photo], masks: dict[str, SubjectMask] | None) -> Models:
+def _train(arm: str, config: Config, album: Album, masks: dict[str, SubjectMask] | None) -> Models:
     """Train one arm in its own run folder; return the models with the trained UNet."""
     run = RunFolder(config.output_dir)
+    print(f"\n{arm}: {dreambooth.summary(masks, len(album.photos))}")
+    models = dreambooth.load(config)
+    config = resolve_defaults(config, models.family.name)
     run.write_text("config.yaml", to_yaml(config))
-    print(f"\n{arm}: {dreambooth.summary(masks, len(photos))}")
-    models = load_models(config.model.pretrained_model_name_or_path)
+    geometry = dreambooth.check(models, config, album)
+    class_images = dreambooth.draw_class_images(models, config, run, device=DEVICE)
     examples = dreambooth.encode_examples(
-        models,
-        photos,
-        masks,
-        dreambooth.draw_class_images(models, config.data, run, device=DEVICE),
-        geometry=dreambooth.check(models, config),
-        config=config,
-        device=DEVICE,
+        models, album, masks, class_images, geometry=geometry, config=config, device=DEVICE
     )
+    steps = config.train.steps(len(album.photos))
     state = start(
         models,
         examples,
         config.train,
-        dreambooth.objective(config),
+        dreambooth.objective(config, models),
         accelerator=build_accelerator("no"),
-        max_train_steps=config.train.steps(len(photos)),
+        max_train_steps=steps,
     )
-    dreambooth.fit(state, models, run, checkpointing_steps=config.checkpointing_steps)
+    provenance = results.provenance_of(
+        config,
+        models,
+        album.prompts,
+        masks,
+        num_class_images=len(class_images or ()),
+        resolution=geometry.resolution,
+        steps=steps,
+        summary=dreambooth.summary(masks, len(album.photos)),
+    )
+    dreambooth.fit(state, models, run, config, provenance)
     return models
 
 

@@ -1,15 +1,19 @@
 """The folder of a run: settings, log, results, and a stamp for every finished stage, all whole or absent.
 
-    config.yaml    the settings, ready for --config
-    log.jsonl      one line of JSON a training step
-    stages.json    digest of what each finished stage was made from
+    config.yaml         the settings, ready for --config
+    environment.json    versions, device, digests of photos, masks and models
+    log.jsonl           one line of JSON a training step
+    stages.json         digest of what each finished stage was made from
 
 A stage whose stamp carries the digest of its present inputs need not run again.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +25,12 @@ STAGES_FILE = "stages.json"
 LOG_FILE = "log.jsonl"
 PIPELINE_FOLDER = "pipeline"
 """The trained model, as diffusers loads it."""
+
+_HALF = re.compile(
+    r"\.(pipeline|pytorch_lora_weights|pytorch_lora_weights_kohya|config|environment|stages|log|README)"
+    r"\.\w{8}(\.\w+)?"
+)
+"""Names that files and folders have while they are written (files.py, diffusion/folders.py)."""
 
 
 def digest_of(*parts: object) -> str:
@@ -88,21 +98,21 @@ class RunFolder:
     def log(self, record: Mapping[str, object]) -> None:
         """Append one line of JSON to log.jsonl, in one write: a kill leaves a whole line or none."""
         self.path.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(dict(record), default=str) + "\n"
+        line = (json.dumps(dict(record), default=str) + "\n").encode()
         handle = os.open(self.path / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            os.write(handle, line.encode())
+            if os.write(handle, line) < len(line):
+                # The system says so only on the next write.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / LOG_FILE))
         finally:
             os.close(handle)
 
     def read_log(self) -> list[dict]:
         """Return the lines of log.jsonl, oldest first; none where there is no log."""
         path = self.path / LOG_FILE
-        return (
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if path.is_file()
-            else []
-        )
+        if not path.is_file():
+            return []
+        return [record for line in path.read_text(encoding="utf-8").splitlines() if (record := _record(line))]
 
     def forget_log_after(self, step: int) -> None:
         """Drop the log lines of steps after `step`: a resumed run does those steps again."""
@@ -110,7 +120,18 @@ class RunFolder:
         if not path.is_file():
             return
         lines = path.read_text(encoding="utf-8").splitlines()
-        write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        kept = [line for line in lines if (record := _record(line)) and record["step"] <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def remove_halves(self) -> None:
+        """Remove what a killed process was writing at the top of the folder; nothing of anybody else's."""
+        for path in self.path.glob(".*"):
+            if not _HALF.fullmatch(path.name):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def is_done(self, stage: str, digest: str, outputs: Iterable[str] = ()) -> bool:
         """Return whether a stage finished with inputs of this digest and its outputs are still there."""
@@ -127,3 +148,11 @@ class RunFolder:
         stamps = self.read_json(STAGES_FILE) or {}
         if stamps.pop(stage, None) is not None:
             self.write_json(STAGES_FILE, stamps)
+
+
+def _record(line: str) -> dict | None:
+    """Return what a line of the log holds; None for half a line, of a power cut or a full disk."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

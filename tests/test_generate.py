@@ -1,4 +1,4 @@
-"""Drawing: the noise follows from the seed alone, files are whole, class pictures are made once."""
+"""Drawing, with every family: the noise follows from the seed alone, and files are whole."""
 
 import json
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_pipelines import tiny_models
+from tiny_pipelines import tiny_folder, tiny_models
 
-from persam_dreambooth.diffusion import generate, prior
+from persam_dreambooth.cli import main
+from persam_dreambooth.diffusion import generate
 from persam_dreambooth.diffusion.models import build_pipeline
 from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError
@@ -59,14 +60,24 @@ def test_batches_do_not_change_pictures(pipeline, tmp_path):
     assert abs(pixels(together[0].path) - pixels(together[1].path)).max() > 5
 
 
-@pytest.mark.parametrize("scheduler", [None, "DDIMScheduler", "EulerAncestralDiscreteScheduler"])
-def test_pictures_are_those_of_diffusers_with_the_same_seed(tmp_path, scheduler):
-    pipeline = build_pipeline(tiny_models(), scheduler=scheduler)
-    (image,) = generate.generate(pipeline, PROMPTS[:1], [5], out_dir=tmp_path, num_inference_steps=4)
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [
+        ("sd", None),
+        ("sd", "DDIMScheduler"),
+        ("sd", "EulerAncestralDiscreteScheduler"),
+        ("sd_v", None),
+        ("sdxl", None),
+        ("sdxl", "DPMSolverMultistepScheduler"),
+        ("sdxl_edm", None),
+    ],
+)
+def test_pictures_are_those_of_diffusers_with_the_same_seed(tmp_path, kind, scheduler):
+    pipeline = build_pipeline(tiny_models(kind), scheduler=scheduler)
+    options = {"num_inference_steps": 4, "guidance_scale": 3.0}
+    (image,) = generate.generate(pipeline, PROMPTS[:1], [5], out_dir=tmp_path, **options)
     with quiet():
-        plain = pipeline(
-            PROMPTS[0], generator=torch.Generator().manual_seed(5), num_inference_steps=4
-        ).images[0]
+        plain = pipeline(PROMPTS[0], generator=torch.Generator().manual_seed(5), **options).images[0]
     assert (pixels(image.path) == np.asarray(plain).astype(int)).all()
 
 
@@ -83,8 +94,9 @@ def test_two_models_start_from_the_same_noise(pipeline):
 
 
 def test_a_prompt_that_is_too_long_is_refused_before_anything_is_drawn(pipeline, tmp_path):
-    with pytest.raises(UserError, match=r"prompt 'cat cat .*: 22 tokens"):
-        generate.generate(pipeline, ["a cat", "cat " * 20], [0], out_dir=tmp_path / "out")
+    for drawing in (pipeline, build_pipeline(tiny_models("sdxl"))):
+        with pytest.raises(UserError, match=r"prompt 'cat cat .*: 22 tokens"):
+            generate.generate(drawing, ["a cat", "cat " * 20], [0], out_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -97,55 +109,9 @@ def test_long_prompts_are_wrapped_in_the_grid(tmp_path):
     assert long.height > short.height + 40
 
 
-def class_images(pipeline, folder, count, prompt="a cat", **options):
-    return prior.generate_class_images(
-        pipeline, folder, prompt=prompt, num_images=count, model_name="tiny", **options
-    )
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(prior, "NUM_INFERENCE_STEPS", 2)
-
-
-@pytest.mark.usefixtures("quick")
-def test_class_pictures_are_made_once_and_only_the_missing(pipeline, tmp_path):
-    drawn = []
-    paths = class_images(pipeline, tmp_path, 3, on_drawn=drawn.append)
-    assert [path.name for path in paths] == ["00000.png", "00001.png", "00002.png"]
-    before = {path.name: path.read_bytes() for path in paths}
-    paths[1].unlink()
-    assert class_images(pipeline, tmp_path, 4, on_drawn=drawn.append)[:3] == paths
-    assert drawn == [3, 2]
-    assert abs(pixels(paths[1]) - pixels(tmp_path / "00003.png")).max() > 5
-    assert {path.name: path.read_bytes() for path in paths} == before
-    assert class_images(pipeline, tmp_path, 2, on_drawn=drawn.append) == paths[:2]
-    assert drawn == [3, 2]
-
-
-@pytest.mark.usefixtures("quick")
-def test_a_persons_own_class_pictures_count(pipeline, tmp_path):
-    for name in ("mine.jpg", "other.png"):
-        Image.new("RGB", (32, 32), "blue").save(tmp_path / name)
-    assert prior.missing_numbers(tmp_path, 3) == [0]
-    assert [path.name for path in class_images(pipeline, tmp_path, 3)] == [
-        "00000.png",
-        "mine.jpg",
-        "other.png",
-    ]
-    assert prior.missing_numbers(tmp_path, 2) == []
-    assert prior.missing_numbers(tmp_path / "none", 2) == [0, 1]
-
-
-@pytest.mark.usefixtures("quick")
-def test_class_pictures_of_another_prompt_are_not_mixed(pipeline, tmp_path):
-    class_images(pipeline, tmp_path, 1)
-    with pytest.raises(
-        UserError, match=r"--class_data_dir .*--class_prompt 'a cat', not 'a dog'.*another folder"
-    ):
-        class_images(pipeline, tmp_path, 2, prompt="a dog")
-    with pytest.raises(UserError, match=r"--class_prompt 'dog dog .*tokens"):
-        class_images(pipeline, tmp_path, 2, prompt="dog " * 20)
-    (tmp_path / prior.RECORD_FILE).write_text("{")
-    with pytest.raises(UserError, match=r"class_images\.json: damaged"):
-        class_images(pipeline, tmp_path, 2)
+def test_the_command_draws_with_every_family(tmp_path, capsys):
+    options = ["--prompts", "a cat", "--seeds", "0", "--num_inference_steps", "2"]
+    for kind in ("sd_v", "sdxl"):
+        main(["generate", "--model", str(tiny_folder(kind)), "--out", str(tmp_path / kind), *options])
+        assert f"pictures: {tmp_path / kind / 'grid.png'}" in capsys.readouterr().out
+        assert (tmp_path / kind / "00_0.png").is_file()

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch.nn.functional import mse_loss
 
-from persam_dreambooth.diffusion.losses import masked_mse, outside_prior, prediction_target
+from persam_dreambooth.diffusion.losses import masked_mse, outside_prior
 
 
 def predictions(examples: int = 3, size: int = 8):
@@ -97,11 +96,75 @@ def test_the_outside_prior_leaves_the_inside_alone_and_has_nothing_to_say_of_a_f
     assert outside_prior(pred, base, torch.ones_like(mask)) == 0
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_targets(prediction_type):
-    scheduler = DDPMScheduler(prediction_type=prediction_type, beta_schedule="scaled_linear")
-    latents, noise, timesteps = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([10, 800])
-    target = prediction_target(scheduler, latents, noise, timesteps)
-    share = scheduler.alphas_cumprod[timesteps][:, None, None, None]
-    velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
-    torch.testing.assert_close(target, noise if prediction_type == "epsilon" else velocity)
+def test_weights_of_examples_worked_by_hand():
+    # Errors 4 and 16 in two examples of one cell, weighted 0.5 and 0.25.
+    pred, target = torch.tensor([2.0, 4.0]).reshape(2, 1, 1, 1), torch.zeros(2, 1, 1, 1)
+    ones, weights = torch.ones(2, 1, 1, 1), torch.tensor([0.5, 0.25])
+    assert masked_mse(pred, target, ones, weights=weights).item() == pytest.approx((2 + 4) / 2)
+    assert outside_prior(pred, target, 0 * ones, weights=weights).item() == pytest.approx((2 + 4) / 2)
+
+
+@pytest.mark.parametrize("normalization", ["area", "none"])
+def test_with_weights_a_mask_of_ones_is_diffusers_weighted_loss_to_the_bit(normalization):
+    pred, target, _ = predictions(3, 13)
+    weights = torch.rand(3)
+    loss = masked_mse(pred, target, torch.ones(3, 1, 13, 13), normalization, weights)
+    reference = mse_loss(pred, target, reduction="none").mean(dim=(1, 2, 3)) * weights
+    assert torch.equal(loss, reference.mean())
+
+
+def test_each_example_is_held_outside_by_its_own_mask():
+    # Drifts of 1 and 3; the first is half mask, the second a quarter: each counts by its own area.
+    pred, base = torch.ones(2, 4, 4, 4), torch.zeros(2, 4, 4, 4)
+    pred[1] = 3
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[0, :, :2] = 1
+    mask[1, :, :, 0] = 1
+    pred[0, :, :2] = pred[1, :, :, 0] = 1e6
+    both = outside_prior(pred, base, mask)
+    alone = [outside_prior(pred[i : i + 1], base[i : i + 1], mask[i : i + 1]) for i in range(2)]
+    assert [value.item() for value in alone] == [1, 9]
+    assert both.item() == 5
+    assert outside_prior(pred, base, mask, "none").item() == (1 * 1 / 2 + 9 * 3 / 4) / 2
+
+
+@pytest.mark.parametrize("normalization", ["area", "none"])
+@pytest.mark.parametrize("inside", [1e9, float("nan"), float("inf")])
+def test_nothing_inside_a_full_mask_reaches_the_outside_prior(normalization, inside):
+    pred, base, mask = predictions()
+    mask[:, :, 4:] = 1
+    clean = outside_prior(pred, base, mask, normalization)
+    pred, base = pred.clone(), base.clone()
+    pred[:, :, 4:] = inside
+    base[:, :, 5] = inside
+    pred.requires_grad_()
+    loss = outside_prior(pred, base, mask, normalization)
+    loss.backward()
+    assert torch.equal(loss, clean)
+    assert (pred.grad[:, :, 4:] == 0).all()
+    assert (pred.grad[:, :, :4] != 0).all()
+
+
+def test_a_mask_of_rounded_ones_is_a_full_mask():
+    pred, base, mask = torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), torch.ones(1, 1, 8, 8)
+    mask[:, :, 3, 3] = 1 - 2**-24
+    assert outside_prior(pred, base, mask) == 0
+    # One pixel of a cell, at 1024 x 1024 the least that there can be, is no rounding.
+    mask = torch.ones(1, 1, 128, 128)
+    mask[:, :, 3, 3] = 63 / 64
+    assert outside_prior(pred[..., :1, :1].expand(1, 4, 128, 128), torch.zeros(1, 4, 128, 128), mask) == 1
+
+
+@pytest.mark.parametrize("outside_weight", [0.1, 0.5])
+def test_a_weight_outside_the_mask_does_not_change_where_the_base_holds(outside_weight):
+    pred, base, mask = predictions()
+    weighed = mask + outside_weight * (1 - mask)
+    torch.testing.assert_close(outside_prior(pred, base, weighed), outside_prior(pred, base, mask))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_predictions_are_compared_in_full(dtype):
+    pred, target, mask = predictions()
+    half = masked_mse(pred.to(dtype), target, mask)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, masked_mse(pred.to(dtype).float(), target, mask))

@@ -1,33 +1,42 @@
-"""Models in and out: what is saved loads elsewhere, and what cannot be trained is refused in a line."""
+"""Models in and out: every family loads, what is saved loads elsewhere, another's part fits or is refused."""
 
 import shutil
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from diffusers.optimization import get_scheduler
-from safetensors import safe_open
-from tiny_pipelines import RESOLUTION, build_pipeline_folder, rename_pipeline, tiny_folder, tiny_models
-
-from persam_dreambooth.diffusion.adapters import LORA_FILE, add_lora, load_weights, save_lora, without_lora
-from persam_dreambooth.diffusion.models import (
-    build_pipeline,
-    learning_rates,
-    load_models,
-    save_pipeline,
-    token_ids,
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import save_file
+from tiny_pipelines import (
+    KINDS,
+    RESOLUTION,
+    build_pipeline_folder,
+    build_vae,
+    tiny_folder,
+    tiny_models,
 )
+
+from persam_dreambooth.diffusion.families import SD, SDXL
+from persam_dreambooth.diffusion.models import build_pipeline, load_models, save_pipeline, token_ids
+from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError
 
-INPUTS = (torch.ones(1, 4, 4, 4), 500, torch.ones(1, 16, 16))
+# Of each kind: family, prediction, class that draws, class that trains.
+EXPECTED = {
+    "sd": (SD, "epsilon", "PNDMScheduler", "DDPMScheduler"),
+    "sd_v": (SD, "v_prediction", "DDIMScheduler", "DDPMScheduler"),
+    "sd_sample": (SD, "sample", "DDIMScheduler", "DDPMScheduler"),
+    "sd_learned": (SD, "epsilon", "DDPMScheduler", "DDPMScheduler"),
+    "sdxl": (SDXL, "epsilon", "EulerDiscreteScheduler", "DDPMScheduler"),
+    "sdxl_edm": (SDXL, "epsilon", "EDMEulerScheduler", "EDMEulerScheduler"),
+}
 
 
-def shake(unet):
-    """Change what is trained, as training would."""
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn_like(parameter))
+def networks(models):
+    return (models.unet, models.vae, *models.text_encoders)
+
+
+def equal(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_loading_is_quiet_frozen_and_in_float32(tmp_path, capfd):
@@ -35,72 +44,144 @@ def test_loading_is_quiet_frozen_and_in_float32(tmp_path, capfd):
     capfd.readouterr()
     models = load_models(str(tmp_path / "half"))
     assert capfd.readouterr() == ("", "")
-    for part in (models.unet, models.vae, models.text_encoder):
+    for part in networks(models):
         assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
         assert not any(parameter.requires_grad for parameter in part.parameters())
         assert not part.training
     assert models.vae_scale_factor == 8
     assert models.default_resolution == RESOLUTION
-    assert type(models.scheduler).__name__ == "PNDMScheduler"
-    assert models.noise_scheduler.config.prediction_type == "epsilon"
 
 
-def test_velocity_models_load(tmp_path):
-    models = load_models(str(build_pipeline_folder(tmp_path / "v", prediction_type="v_prediction")))
-    assert models.noise_scheduler.config.prediction_type == "v_prediction"
-    assert type(models.scheduler).__name__ == "DDIMScheduler"
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_family_loads(kind):
+    models = tiny_models(kind)
+    family, prediction, drawing, training = EXPECTED[kind]
+    assert models.family is family
+    assert models.noise_scheduler.config.prediction_type == prediction
+    assert type(models.scheduler).__name__ == drawing
+    assert type(models.noise_scheduler).__name__ == training
+    assert models.edm == (kind == "sdxl_edm")
 
 
-def test_a_saved_pipeline_loads_in_diffusers_and_here(tmp_path, capfd):
-    models = tiny_models()
-    models.unet.requires_grad_(True)
-    shake(models.unet)
+@pytest.mark.parametrize("kind", ["sd_v", "sdxl_edm"])
+def test_what_is_saved_loads_in_diffusers_and_here(tmp_path, kind, capfd):
+    models = tiny_models(kind)
+    family, _, drawing, _ = EXPECTED[kind]
+    with torch.no_grad():
+        for parameter in models.unet.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     capfd.readouterr()
     save_pipeline(models, tmp_path / "out")
     assert capfd.readouterr() == ("", "")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
-    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
-    assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
     again = load_models(str(tmp_path / "out"))
-    for unet in (pipeline.unet, again.unet):
-        assert all(torch.equal(value, unet.state_dict()[k]) for k, value in models.unet.state_dict().items())
-    save_pipeline(again, tmp_path / "out")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert again.family is family
+    assert type(again.scheduler).__name__ == drawing
+    with quiet():
+        pipeline = DiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert type(pipeline) is family.pipeline_class
+    assert equal(models.unet, pipeline.unet)
+    for one, other in zip(networks(models), networks(again), strict=True):
+        assert equal(one, other)
 
 
-def test_a_saved_lora_loads_in_diffusers_scale_included(tmp_path):
+def test_saving_again_replaces_the_folder(tmp_path):
     models = tiny_models()
-    add_lora(models.unet, rank=2, alpha=6, seed=0)
-    shake(models.unet)
-    path = save_lora(models.unet, tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [LORA_FILE]
-    with safe_open(path, "pt") as file:
-        names = list(file.keys())
-    assert all(name.startswith("unet.") and ".lora." in name for name in names)
-    pipeline = build_pipeline(tiny_models())
+    save_pipeline(models, tmp_path / "out")
+    (tmp_path / "out" / "stray").write_text("x")
+    save_pipeline(models, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert not (tmp_path / "out" / "stray").exists()
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_a_pipeline_may_be_saved_without_its_text_encoders(tmp_path, kind):
+    models = tiny_models(kind)
+    save_pipeline(models, tmp_path / "out", skip_text_encoder=True)
+    names = {entry.name for entry in (tmp_path / "out").iterdir()}
+    assert not names & set(models.family.text_encoder_names)
+    assert set(models.family.tokenizer_names) <= names
+    given = dict(zip(models.family.text_encoder_names, models.text_encoders, strict=True))
+    with quiet():
+        pipeline = DiffusionPipeline.from_pretrained(tmp_path / "out", **given)
+    assert equal(pipeline.unet, models.unet)
+    with pytest.raises(
+        UserError, match=r"cannot be loaded \(no folder text_encoder; was it saved without\?\)"
+    ):
+        load_models(str(tmp_path / "out"))
+
+
+def test_what_a_models_index_says_of_empty_prompts_is_kept(tmp_path):
+    folder = shutil.copytree(tiny_folder("sdxl"), tmp_path / "model")
+    index = folder / "model_index.json"
+    index.write_text(
+        index.read_text().replace(
+            '"force_zeros_for_empty_prompt": true', '"force_zeros_for_empty_prompt": false'
+        )
+    )
+    save_pipeline(load_models(str(folder)), tmp_path / "out")
+    with quiet():
+        pipeline = StableDiffusionXLPipeline.from_pretrained(tmp_path / "out")
+    assert pipeline.config.force_zeros_for_empty_prompt is False
+    assert build_pipeline(tiny_models("sdxl")).config.force_zeros_for_empty_prompt is True
+
+
+def test_a_variant_of_the_weight_files(tmp_path):
+    models = tiny_models("sdxl")
+    with quiet():
+        build_pipeline(models).save_pretrained(tmp_path / "half", variant="fp16")
+    assert not list((tmp_path / "half").rglob("model.safetensors"))
+    again = load_models(str(tmp_path / "half"), variant="fp16")
+    for one, other in zip(networks(models), networks(again), strict=True):
+        assert equal(one, other)
+    with pytest.raises(UserError, match=r"/half: cannot be loaded \("):
+        load_models(str(tmp_path / "half"))
+
+
+@pytest.mark.parametrize("where", ["vae", "."])
+def test_another_vae(tmp_path, where):
+    torch.manual_seed(5)
+    other = build_vae(scaling_factor=0.25)
     with torch.no_grad():
-        trained, base = models.unet(*INPUTS).sample, pipeline.unet(*INPUTS).sample
-        pipeline.load_lora_weights(tmp_path)
-        torch.testing.assert_close(pipeline.unet(*INPUTS).sample, trained)
-        assert not torch.allclose(trained, base)
-        with without_lora(models.unet):
-            assert torch.equal(models.unet(*INPUTS).sample, base)
-        assert torch.equal(models.unet(*INPUTS).sample, trained)
-    other = tiny_models()
-    add_lora(other.unet, rank=2, alpha=6, seed=1)
-    load_weights(other.unet, tmp_path)
-    assert all(torch.equal(v, other.unet.state_dict()[name]) for name, v in models.unet.state_dict().items())
-    with pytest.raises(ValueError, match="save_lora"):
-        save_pipeline(models, tmp_path / "pipeline")
+        other.quant_conv.weight.add_(1)
+    other.save_pretrained(tmp_path / where)
+    models = tiny_models("sdxl", vae=str(tmp_path))
+    assert equal(models.vae, other)
+    assert models.vae.config.scaling_factor == 0.25
+    assert models.vae_name_or_path == str(tmp_path)
 
 
-def test_adapters_of_another_unet_are_refused(tmp_path):
-    models, other = tiny_models(), tiny_models()
-    add_lora(models.unet, rank=2, alpha=None, seed=0)
-    save_lora(models.unet, tmp_path)
-    add_lora(other.unet, rank=3, alpha=None, seed=0)
-    with pytest.raises(RuntimeError):
-        load_weights(other.unet, tmp_path)
+def test_another_tokenizer(tmp_path):
+    tiny_models("sd").tokenizers[0].save_pretrained(tmp_path)
+    assert tiny_models("sd", tokenizer=str(tmp_path)).tokenizers[0].model_max_length == 16
+    with pytest.raises(
+        UserError, match=r"--tokenizer_name .*: Stable Diffusion XL has 2 tokenizers; .*Drop it"
+    ):
+        tiny_models("sdxl", tokenizer=str(tmp_path))
+    with pytest.raises(UserError, match=r"--tokenizer_name \./none: no such folder; a folder or a hub id"):
+        tiny_models("sd", tokenizer="./none")
+
+
+def test_edm_style_on_request():
+    models = tiny_models("sdxl", edm=True)
+    assert type(models.noise_scheduler).__name__ == "EulerDiscreteScheduler"
+    assert models.edm
+    assert models.noise_scheduler is not models.scheduler
+
+
+def test_vaes_that_do_not_fit(tmp_path):
+    flag = "--pretrained_vae_model_name_or_path"
+    with pytest.raises(UserError, match=rf"{flag} \./none: no such folder"):
+        tiny_models("sdxl", vae="./none")
+    with pytest.raises(
+        UserError, match=rf"{flag} someone/vae: cannot be loaded .*an AutoencoderKL is needed"
+    ):
+        tiny_models("sdxl", vae="someone/vae")
+    build_vae(latent_channels=16).save_pretrained(tmp_path)
+    with pytest.raises(
+        UserError, match=r"takes latents of 4 channels and the VAE makes 16; .*belongs to the model"
+    ):
+        tiny_models("sdxl", vae=str(tmp_path))
 
 
 def test_another_scheduler_for_drawing():
@@ -112,48 +193,24 @@ def test_another_scheduler_for_drawing():
         build_pipeline(models, scheduler="DDIMSchedular")
 
 
-def test_models_that_are_not_there(tmp_path):
-    (tmp_path / "empty").mkdir()
-    flag = "--pretrained_model_name_or_path"
-    with pytest.raises(UserError, match=rf"{flag} .*/emtpy: no such folder; .*Did you mean .*/empty\?"):
-        load_models(str(tmp_path / "emtpy"))
-    with pytest.raises(UserError, match=rf"{flag} .*/empty: no model_index\.json"):
-        load_models(str(tmp_path / "empty"))
-    with pytest.raises(UserError, match=rf"{flag} someone/model: neither a folder nor reachable on the hub"):
-        load_models("someone/model")
+def test_a_unet_that_learnt_its_variance_is_drawn_by_the_scheduler_that_knows():
+    pipeline = build_pipeline(tiny_models("sd_learned"), scheduler="DPMSolverMultistepScheduler")
+    assert type(pipeline.scheduler).__name__ == "DDPMScheduler"
+    assert pipeline.scheduler.config.variance_type == "learned_range"
+    with quiet():
+        (picture,) = pipeline("a cat", num_inference_steps=2, output_type="np").images
+    assert picture.shape == (RESOLUTION, RESOLUTION, 3)
 
 
-def test_models_of_another_kind(tmp_path):
-    flag = "--pretrained_model_name_or_path"
-    folder = build_pipeline_folder(tmp_path / "nine", in_channels=9)
-    with pytest.raises(UserError, match=rf"{flag} .*its UNet takes 9 channels and returns 4 \(inpainting\)"):
-        load_models(str(folder))
-    folder = build_pipeline_folder(tmp_path / "sample", prediction_type="sample")
-    with pytest.raises(UserError, match=rf"{flag} .*predicts 'sample'; only epsilon and v_prediction"):
-        load_models(str(folder))
-    rename_pipeline(folder, "StableDiffusionXLPipeline")
-    with pytest.raises(
-        UserError, match=rf"{flag} .*: a StableDiffusionXLPipeline; only Stable Diffusion 1\.x"
-    ):
-        load_models(str(folder))
-
-
-@pytest.mark.parametrize(
-    "broken", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "tokenizer", "scheduler"]
-)
-def test_folders_that_are_damaged(tmp_path, broken):
+def test_a_tokenizer_without_a_length_gets_the_text_encoders(tmp_path):
     folder = shutil.copytree(tiny_folder(), tmp_path / "model")
-    path = folder / broken
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"/model: cannot be loaded \("):
-        load_models(str(folder))
+    config = folder / "tokenizer" / "tokenizer_config.json"
+    config.write_text(config.read_text().replace('"model_max_length": 16', '"model_max_length": 1e30'))
+    assert load_models(str(folder)).tokenizers[0].model_max_length == 16
 
 
 def test_prompts_as_token_numbers():
-    tokenizer = tiny_models().tokenizer
+    tokenizer = tiny_models().tokenizers[0]
     ids = token_ids(tokenizer, "a photo of sks cat")
     assert ids.shape == (1, tokenizer.model_max_length)
     assert ids[0, 0] == tokenizer.bos_token_id
@@ -163,16 +220,13 @@ def test_prompts_as_token_numbers():
     assert token_ids(tokenizer, " ".join("a" * 14)).shape == (1, 16)
 
 
-@pytest.mark.parametrize(
-    "name", ["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
-)
-def test_learning_rates_are_those_of_diffusers(name):
-    rate = learning_rates(name, 3e-4, warmup_steps=4, num_steps=20, num_cycles=2, power=2.0)
-    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=3e-4)
-    schedule = get_scheduler(
-        name, optimizer, num_warmup_steps=4, num_training_steps=20, num_cycles=2, power=2.0
-    )
-    for step in range(20):
-        assert rate(step) == pytest.approx(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+def test_old_checkpoints_with_prefixed_text_encoders_load(tmp_path):
+    # The published ones name CLIP's weights text_model.*; transformers 5 itself writes them without.
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
+    models = tiny_models()
+    state = {f"text_model.{name}": value for name, value in models.text_encoders[0].state_dict().items()}
+    assert not any(".text_model." in name for name in state)
+    save_file(state, folder / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+    assert equal(load_models(str(folder)).text_encoders[0], models.text_encoders[0])
+    with quiet():
+        assert equal(StableDiffusionPipeline.from_pretrained(folder).text_encoder, models.text_encoders[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from persam_dreambooth.diffusion.folders import atomic_folder
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import atomic_path, write_text
 from persam_dreambooth.run import RunFolder, check_writable, digest_of
@@ -75,6 +76,46 @@ def test_a_resumed_run_drops_the_log_after_its_checkpoint(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "new" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["loss"] == 0.0
+
+
+def test_halves_of_a_killed_process_go_and_nothing_else_does(tmp_path):
+    ours, strangers = [".log.ab_12xyz.jsonl", ".pytorch_lora_weights.abcd1234.safetensors"], [".gitignore"]
+    strangers += [".git", ".pipeline", ".log.jsonl", "pipeline", ".config.toml", ".DS_Store"]
+    (tmp_path / ".pipeline.abcd1234" / "new").mkdir(parents=True)
+    for name in (*ours, *strangers):
+        (tmp_path / name).touch()
+    # What the writers themselves leave when they are killed.
+    names = set()
+    for name in ("stages.json", "README.md", "pytorch_lora_weights_kohya.safetensors"):
+        with atomic_path(tmp_path / name) as temporary:
+            names.add(temporary.name)
+    with atomic_folder(tmp_path / "pipeline_too") as temporary:
+        names.add(temporary.parent.name.replace("pipeline_too", "pipeline"))
+    for name in names:
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).remove_halves()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left.isdisjoint({*ours, *names, ".pipeline.abcd1234"})
+    assert set(strangers) <= left
+
+
+def test_half_a_line_of_a_log_is_left_out(tmp_path):
+    run = RunFolder(tmp_path)
+    run.log({"step": 1})
+    # As after a power cut, or on a disk that is full.
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 2, "lo')
+    assert run.read_log() == [{"step": 1}]
+    run.forget_log_after(5)
+    run.log({"step": 2})
+    assert run.read_log() == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_says_so(tmp_path):
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        RunFolder(tmp_path).log({"step": 1})
 
 
 def test_folders_that_cannot_be_written_to(tmp_path):

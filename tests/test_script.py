@@ -1,82 +1,50 @@
-"""train_dreambooth.py on tiny models, photos to pictures: what it writes, reruns, resumes and refuses."""
+"""train_dreambooth.py on tiny models, photos to pictures: what it writes, reruns and refuses."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file
-from sam_models import random_sam
-from tiny_pipelines import RESOLUTION, build_pipeline_folder, draw_photo
+from tiny_pipelines import RESOLUTION
+from tiny_runs import (
+    SIZE,
+    arguments,
+    build_models,
+    contents,
+    leftovers,
+    pictures,
+    refusal,
+    same_weights,
+    steps_logged,
+    weights,
+)
 
 from persam_dreambooth.config import parse
-from persam_dreambooth.diffusion import checkpoint
+from persam_dreambooth.diffusion.checkpoint_files import list_checkpoints
 from persam_dreambooth.diffusion.models import load_models
+from persam_dreambooth.diffusion.quiet import quiet
 from train_dreambooth import main
 
 ROOT = Path(__file__).parent.parent
-SIZE = (40, 48)
+KINDS = ("sd", "sd_v", "sdxl", "sdxl_edm")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """A folder with a small Stable Diffusion, a small SAM, and photos of which one has a mask."""
-    folder = tmp_path_factory.mktemp("models")
-    build_pipeline_folder(folder / "sd")
-    random_sam().save_pretrained(folder / "sam")
-    (folder / "album").mkdir()
-    for number in range(3):
-        photo, mask = draw_photo(number, SIZE)
-        Image.fromarray(photo.pixels).save(folder / "album" / photo.path.name)
-        if number == 0:
-            Image.fromarray(mask).save(folder / "album" / "00.mask.png")
-    return folder
-
-
-def arguments(models: Path, out: Path, *more: str) -> list[str]:
-    return [
-        *("--pretrained_model_name_or_path", str(models / "sd"), "--sam", str(models / "sam")),
-        *("--instance_data_dir", str(models / "album"), "--output_dir", str(out)),
-        *("--max_train_steps", "4", "--train_batch_size", "2", "--learning_rate", "1e-3"),
-        *("--validation_prompt", "a photo of sks cat on the beach", "--num_validation_images", "2"),
-        # A SAM with random weights is sure of nothing.
-        *("--num_inference_steps", "2", "--min_confidence", "0", *more),
-    ]
-
-
-def steps_logged(out: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def weights(out: Path) -> dict:
-    return load_file(out / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
-
-
-def contents(out: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-
-
-def refusal(capsys: pytest.CaptureFixture, argv: list[str]) -> str:
-    """Run the script; return the one line with which it refuses."""
-    with pytest.raises(SystemExit) as stopped:
-        main(argv)
-    assert stopped.value.code == 2
-    line = capsys.readouterr().err
-    assert line.startswith("error: ")
-    assert line.count("\n") == 1
-    return line
+    return build_models(tmp_path_factory.mktemp("models"), *KINDS)
 
 
 def test_from_photos_to_pictures(models, tmp_path, capsys):
     out = tmp_path / "out"
-    argv = arguments(models, out, "--use-persam")
+    argv = arguments(models, out, *pictures(), "--use-persam")
     main(argv)
     said = capsys.readouterr().out
-    assert "3 photos, 3 masks: the subject covers" in said
+    assert "Masked loss: on. 3 photos, 3 masks: the subject covers" in said
     for stem in ("00", "01", "02"):
         with Image.open(out / "masks" / f"{stem}.png") as mask:
             assert mask.size == (SIZE[1], SIZE[0])
@@ -89,66 +57,105 @@ def test_from_photos_to_pictures(models, tmp_path, capsys):
         "prompts.json",
         "grid.png",
     }
-    assert parse(["--config", str(out / "config.yaml")]) == parse(argv)
-    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    assert parse(["--config", str(out / "config.yaml")]).train.learning_rate == 1e-3
+    assert (out / "README.md").is_file()
+    assert leftovers(out) == []
 
     before = contents(out)
     main(argv)
     assert "already trained with these settings" in capsys.readouterr().out
     changed = {path.name for path, time in contents(out).items() if before.get(path) != time}
-    assert changed <= {"config.yaml", "masks.json", "masks.html", "contact_sheet.png"}
+    assert changed <= {
+        "config.yaml",
+        "environment.json",
+        "README.md",
+        "provenance.json",
+        "masks.json",
+        "masks.html",
+        "contact_sheet.png",
+    }
+
+
+WAYS = {
+    "sd1 full": ("sd", []),
+    "sd1 full with text encoder": ("sd", ["--train_text_encoder"]),
+    "sd1 lora with text encoder": ("sd", ["--use_lora", "--train_text_encoder", "--lora_dropout=0.1"]),
+    "sd2 v-prediction lora": ("sd_v", ["--use_lora", "--use_dora"]),
+    "sdxl lora": ("sdxl", ["--use_lora", "--train_text_encoder"]),
+    "sdxl edm lora": ("sdxl_edm", ["--use_lora"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_family_from_photos_to_a_pipeline_that_draws(models, tmp_path, way):
+    kind, flags = WAYS[way]
+    out = tmp_path / "out"
+    main(arguments(models, out, "--use_persam", "--max_train_steps=2", *flags, kind=kind))
+    use_lora = "--use_lora" in flags
+    with quiet():
+        pipeline = DiffusionPipeline.from_pretrained(models / kind if use_lora else out / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 2, "output_type": "np"}
+
+    def drawn() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        with quiet():
+            return torch.from_numpy(pipeline("a photo of sks cat", generator=generator, **options).images)
+
+    one = drawn()
+    if use_lora:
+        assert not (out / "pipeline").exists()
+        pipeline.load_lora_weights(out)
+        assert not torch.equal(drawn(), one)
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert last["loss"] > 0
 
 
 def test_masks_change_what_is_learnt(models, tmp_path, capsys):
     for name, flags in (("plain", []), ("masked", ["--use_persam"])):
         main(arguments(models, tmp_path / name, *flags))
-    assert "no masks: the background is learnt as well" in capsys.readouterr().out
-    plain, masked = weights(tmp_path / "plain"), weights(tmp_path / "masked")
-    assert any((plain[name] != masked[name]).any() for name in plain)
+    said = capsys.readouterr().out
+    assert "Masked loss: off. 3 photos, no masks: the background is learnt as well" in said
+    assert not same_weights(tmp_path / "plain", tmp_path / "masked")
 
 
-def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(models, tmp_path, capsys):
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    main(arguments(models, straight, "--use_persam"))
-    main(arguments(models, resumed, "--use_persam", "--max_train_steps=3", "--checkpointing_steps=2"))
-    # As if the first run had been meant to take four steps and was cut off after three.
-    shutil.rmtree(resumed / "pipeline")
-    main(arguments(models, resumed, "--use_persam"))
-    assert f"going on from {resumed / 'checkpoint-2'}" in capsys.readouterr().out
-    assert steps_logged(resumed) == [1, 2, 3, 4]
-    ours, theirs = weights(resumed), weights(straight)
-    assert all((ours[name] == theirs[name]).all() for name in theirs)
-
-
-def test_other_settings_start_anew_and_a_named_checkpoint_is_refused(models, tmp_path, capsys):
-    out = tmp_path / "out"
-    main(arguments(models, out, "--checkpointing_steps=2"))
-    main(arguments(models, out, "--learning_rate=1e-4"))
-    assert "going on" not in capsys.readouterr().out
-    assert steps_logged(out) == [1, 2, 3, 4]
-    line = refusal(capsys, arguments(models, out, "--seed=3", "--resume_from_checkpoint=latest"))
-    assert "checkpoint-4: --seed was 0 there and is 3 now" in line or "changed since" in line
-    assert "no such checkpoint" in refusal(
-        capsys, arguments(models, out, "--seed=3", "--resume_from_checkpoint=x")
-    )
-
-
-def test_lora_with_class_pictures_and_flips(models, tmp_path):
+def test_lora_with_class_pictures_flips_and_new_backgrounds(models, tmp_path, capsys):
     out = tmp_path / "out"
     flags = [
-        "--use_lora",
-        "--rank=2",
-        "--random_flip",
-        "--with_prior_preservation",
-        "--class_prompt=a photo of a cat",
+        *("--use_lora", "--rank=2", "--random_flip", "--background=random", "--use_persam"),
+        *("--with_prior_preservation", "--class_prompt=a photo of a cat", "--num_class_images=2"),
+        *("--outside_prior_weight=0.5", "--attention_mask_weight=0.1", "--identifier=sks"),
     ]
-    main(arguments(models, out, *flags, "--num_class_images=2", "--outside_prior_weight=0.5", "--use_persam"))
-    assert (out / "pytorch_lora_weights.safetensors").is_file()
-    assert not (out / "pipeline").exists()
+    main(arguments(models, out, *flags))
+    said = capsys.readouterr().out
+    assert "2 class pictures, never masked, have weight 1" in said
+    assert "The VAE sees the subject on colours and noise that are new in every step" in said
     assert len(list((out / "class_images").glob("*.png"))) == 2
     last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
-    assert last["prior_loss"] > 0
-    assert last["outside_loss"] > 0
+    assert all(last[name] > 0 for name in ("instance_loss", "prior_loss", "outside_loss", "attention_loss"))
+
+
+def test_backgrounds_cut_from_class_pictures_that_are_not_trained_on(models, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--background=class", "--class_prompt=a photo of a cat", "--num_class_images=2", "--use_persam"]
+    main(arguments(models, out, *flags))
+    assert len(list((out / "class_images").glob("*.png"))) == 2
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert last["prior_loss"] == 0
+
+
+def test_workers_change_nothing_and_captions_do(models, tmp_path):
+    out = {name: tmp_path / name for name in ("plain", "workers", "captions")}
+    main(arguments(models, out["plain"]))
+    main(arguments(models, out["workers"], "--dataloader_num_workers=2"))
+    assert same_weights(out["plain"], out["workers"])
+    caption = models / "album" / "01.txt"
+    caption.write_text("a photo of sks cat in snow")
+    try:
+        main(arguments(models, out["captions"]))
+    finally:
+        caption.unlink()
+    assert not same_weights(out["plain"], out["captions"])
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(models, tmp_path, capsys):
@@ -170,6 +177,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(models, tmp_path, 
         f"--reference_mask {empty}: the mask is empty": [f"--reference_mask={empty}"],
         "file is a file; a folder is needed": [f"--output_dir={tmp_path / 'file' / 'out'}"],
         "--class_prompt: missing": ["--with_prior_preservation"],
+        "--report_to wandb: the package wandb is not installed": ["--report_to=wandb"],
+        "--push_to_hub: HF_HUB_OFFLINE is set": ["--push_to_hub"],
+        "--snr_gamma 5.0: not with": [
+            "--snr_gamma=5",
+            f"--pretrained_model_name_or_path={models / 'sdxl_edm'}",
+        ],
     }
     for text, flags in cases.items():
         assert text in refusal(capsys, arguments(models, out, *flags))
@@ -184,4 +197,5 @@ def test_the_whole_process(models, tmp_path):
     ]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"trained: {tmp_path / 'out' / 'pipeline'}" in done.stdout
-    assert checkpoint.list_checkpoints(tmp_path / "out") == []
+    assert list_checkpoints(tmp_path / "out") == []
+    assert weights(tmp_path / "out")

@@ -1,42 +1,49 @@
-"""Small random Stable Diffusion folders, built in code: all that a real one has, in half a megabyte."""
+"""Small random pipeline folders of every family: all that a real one has, in half a megabyte."""
 
 import atexit
 import functools
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from PIL import Image, ImageDraw
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from persam_dreambooth.diffusion.encode import Encoded, Geometry, encode
 from persam_dreambooth.diffusion.models import Models, load_models
 from persam_dreambooth.diffusion.quiet import quiet
-from persam_dreambooth.photos import Photo, array_digest
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = "a photo of sks cat dog on the beach in snow toy".split()
 MAX_TOKENS = 16
 RESOLUTION = 32
+TEXT_WIDTH = 16
 NOISE_SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
 }
+PLAYGROUND_LATENTS = {
+    "latents_mean": [-1.6574, 1.886, -1.383, 2.5155],
+    "latents_std": [8.4927, 5.9022, 6.5498, 5.2299],
+    "scaling_factor": 0.5,
+}
+KINDS = ("sd", "sd_v", "sd_sample", "sd_learned", "sdxl", "sdxl_edm")
+"""SD 1, SD 2 with velocities, predicted latents, learnt variance, SDXL, SDXL with EDM as Playground 2.5."""
 
 
-def build_tokenizer() -> CLIPTokenizer:
+def build_tokenizer(pad_token: str = END) -> CLIPTokenizer:
     """A CLIP tokenizer in which the words above are one token each and all else is spelt."""
     printable = [
         *range(ord("!"), ord("~") + 1),
@@ -59,130 +66,141 @@ def build_tokenizer() -> CLIPTokenizer:
         unk_token=END,
         bos_token=START,
         eos_token=END,
-        pad_token=END,
+        pad_token=pad_token,
         model_max_length=MAX_TOKENS,
     )
 
 
-def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    torch.manual_seed(1)
-    config = CLIPTextConfig(
+def text_config(tokenizer: CLIPTokenizer, **options: object) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=MAX_TOKENS,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **{"hidden_size": TEXT_WIDTH, "num_hidden_layers": 1, **options},
     )
-    return CLIPTextModel(config)
 
 
-def build_vae() -> AutoencoderKL:
+def build_text_encoder(tokenizer: CLIPTokenizer, **options: object) -> CLIPTextModel:
+    torch.manual_seed(1)
+    return CLIPTextModel(text_config(tokenizer, **options))
+
+
+def build_vae(**options: object) -> AutoencoderKL:
     """Factor 8, as in Stable Diffusion."""
     torch.manual_seed(2)
     return AutoencoderKL(
         block_out_channels=[8, 8, 8, 8],
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
-        latent_channels=4,
         norm_num_groups=4,
         layers_per_block=1,
+        **{"latent_channels": 4, **options},
     )
 
 
-def build_unet(in_channels: int = 4) -> UNet2DConditionModel:
+def build_unet(in_channels: int = 4, **options: object) -> UNet2DConditionModel:
     torch.manual_seed(3)
-    return UNet2DConditionModel(
-        sample_size=RESOLUTION // 8,
-        in_channels=in_channels,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        attention_head_dim=2,
-        cross_attention_dim=16,
-        norm_num_groups=4,
-    )
+    defaults = {
+        "sample_size": RESOLUTION // 8,
+        "out_channels": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "attention_head_dim": 2,
+        "cross_attention_dim": TEXT_WIDTH,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(in_channels=in_channels, **{**defaults, **options})
 
 
 def build_pipeline_folder(
-    folder: Path,
-    *,
-    prediction_type: str = "epsilon",
-    in_channels: int = 4,
-    dtype: torch.dtype = torch.float32,
+    folder: Path, *, prediction_type: str = "epsilon", dtype: torch.dtype = torch.float32, **unet: object
 ) -> Path:
     """Save a pipeline; PNDM as Stable Diffusion 1.5 has, or DDIM for other predictions than the noise."""
     tokenizer = build_tokenizer()
-    if prediction_type == "epsilon":
+    if unet.get("out_channels") == 8:
+        scheduler = DDPMScheduler(**NOISE_SCHEDULE, clip_sample=False, variance_type="learned_range")
+    elif prediction_type == "epsilon":
         scheduler = PNDMScheduler(**NOISE_SCHEDULE, skip_prk_steps=True)
     else:
         scheduler = DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False, prediction_type=prediction_type)
+    # Stable Diffusion 2's text encoder has another activation and a projection that is not used.
+    second = {"hidden_act": "gelu", "projection_dim": 8} if prediction_type == "v_prediction" else {}
     pipeline = StableDiffusionPipeline(
         vae=build_vae(),
-        text_encoder=build_text_encoder(tokenizer),
+        text_encoder=build_text_encoder(tokenizer, **second),
         tokenizer=tokenizer,
-        unet=build_unet(in_channels),
+        unet=build_unet(**unet),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    return save(pipeline, folder, dtype)
+
+
+def build_sdxl_folder(folder: Path, *, edm: bool = False) -> Path:
+    """Save a pipeline with two text encoders; with an EDM scheduler and VAE as Playground 2.5 has."""
+    first, second = build_tokenizer(), build_tokenizer(pad_token="!")
+    layers = {"num_hidden_layers": 2, "projection_dim": 8, "hidden_act": "gelu"}
+    text_encoder = build_text_encoder(first, **layers)
+    torch.manual_seed(4)
+    text_encoder_2 = CLIPTextModelWithProjection(text_config(second, **layers))
+    unet = build_unet(
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 8,
+        cross_attention_dim=2 * TEXT_WIDTH,
+    )
+    if edm:
+        scheduler = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5)
+    else:
+        scheduler = EulerDiscreteScheduler(**NOISE_SCHEDULE, timestep_spacing="leading")
+    pipeline = StableDiffusionXLPipeline(
+        vae=build_vae(**(PLAYGROUND_LATENTS if edm else {"scaling_factor": 0.13025})),
+        text_encoder=text_encoder,
+        text_encoder_2=text_encoder_2,
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=unet,
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
+    return save(pipeline, folder)
+
+
+def save(pipeline: object, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     with quiet():
         pipeline.to(dtype=dtype).save_pretrained(folder)
     return folder
 
 
+def build_folder(kind: str, folder: Path) -> Path:
+    """Save a pipeline of a kind."""
+    if kind.startswith("sdxl"):
+        return build_sdxl_folder(folder, edm=kind == "sdxl_edm")
+    predictions = {"sd_v": "v_prediction", "sd_sample": "sample"}
+    more = {"sd_v": {"use_linear_projection": True}, "sd_learned": {"out_channels": 8}}
+    return build_pipeline_folder(
+        folder, prediction_type=predictions.get(kind, "epsilon"), **more.get(kind, {})
+    )
+
+
 @functools.cache
-def tiny_folder() -> Path:
+def tiny_folder(kind: str = "sd") -> Path:
     """A pipeline folder to read from, built once."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
-    return build_pipeline_folder(folder)
+    return build_folder(kind, folder)
 
 
-def tiny_models() -> Models:
+def tiny_models(kind: str = "sd", **options: object) -> Models:
     """The parts of that pipeline, loaded anew: training changes them."""
-    return load_models(str(tiny_folder()))
-
-
-def rename_pipeline(folder: Path, class_name: str) -> None:
-    """Let a folder claim to be another kind of pipeline."""
-    path = folder / "model_index.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": class_name}))
-
-
-def draw_photo(number: int, size: tuple[int, int] = (40, 48)) -> tuple[Photo, np.ndarray]:
-    """A red disc on noise, and its exact mask."""
-    height, width = size
-    rng = np.random.default_rng(number)
-    image = Image.fromarray(rng.integers(0, 90, (height, width, 3), dtype=np.uint8))
-    mask = Image.new("1", (width, height))
-    x, y = width // 2 + int(rng.integers(-4, 5)), height // 2 + int(rng.integers(-4, 5))
-    box = (x - 10, y - 10, x + 10, y + 10)
-    ImageDraw.Draw(image).ellipse(box, fill=(230, 60, 30))
-    ImageDraw.Draw(mask).ellipse(box, fill=1)
-    pixels = np.array(image)
-    return Photo(Path(f"{number:02d}.png"), pixels, array_digest(pixels)), np.array(mask)
-
-
-def draw_album(count: int) -> tuple[list[Photo], dict[str, np.ndarray]]:
-    """Photos and their masks by stem."""
-    pairs = [draw_photo(number) for number in range(count)]
-    return [photo for photo, _ in pairs], {photo.stem: mask for photo, mask in pairs}
-
-
-def encode_album(models: Models, count: int = 3, *, with_masks: bool = True, **geometry: bool) -> Encoded:
-    """Photos of discs, ready for training."""
-    photos, masks = draw_album(count)
-    return encode(
-        models,
-        photos,
-        masks if with_masks else None,
-        prompt="a photo of sks cat",
-        geometry=Geometry(resolution=RESOLUTION, **geometry),
-    )
+    return load_models(str(tiny_folder(kind)), **options)

@@ -1,31 +1,49 @@
-"""Trainings of a tiny pipeline on a few discs, ready to take steps."""
+"""Trainings of tiny pipelines on a few discs, ready to take steps."""
 
 import torch
-from tiny_pipelines import encode_album, tiny_models
+from tiny_albums import encode_album
+from tiny_pipelines import tiny_models
 
 from persam_dreambooth.diffusion import training
 from persam_dreambooth.diffusion.dataset import Examples, batch_at
 from persam_dreambooth.diffusion.losses import Objective
-from persam_dreambooth.settings import TrainConfig
+from persam_dreambooth.settings import TrainConfig, resolve_train
 
 SETTINGS = TrainConfig(learning_rate=1e-3, train_batch_size=2, lr_warmup_steps=0)
 
 
-def begin(settings=SETTINGS, objective=None, *, steps=3, with_masks=True, with_class=False, seed=0, count=3):
-    models = tiny_models()
+def begin(
+    settings=SETTINGS,
+    objective=None,
+    *,
+    kind="sd",
+    mixed_precision="no",
+    steps=3,
+    with_masks=True,
+    with_class=False,
+    seed=0,
+    count=3,
+):
+    models = tiny_models(kind)
     examples = Examples(
         encode_album(models, count, with_masks=with_masks),
         encode_album(models, 4, with_masks=False) if with_class else None,
         seed,
     )
-    accelerator = training.build_accelerator("no")
     return training.start(
-        models, examples, settings, objective or Objective(), accelerator=accelerator, max_train_steps=steps
+        models,
+        examples,
+        resolve_train(settings, models.family.name),
+        objective or Objective(),
+        accelerator=training.build_accelerator(mixed_precision),
+        max_train_steps=steps,
     )
 
 
 def weights(state):
-    return {name: value.clone() for name, value in state.unet.state_dict().items()}
+    """All weights of the networks in training, by name; the UNet's first."""
+    modules = enumerate(state.trained.modules)
+    return {f"{n}.{name}": v.clone() for n, module in modules for name, v in module.state_dict().items()}
 
 
 def equal(one, other):

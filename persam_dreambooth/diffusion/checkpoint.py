@@ -1,33 +1,38 @@
-"""Checkpoints of a training: whole or not there, and enough to go on to the bit.
+"""Checkpoints of a training: enough to go on to the bit.
 
     checkpoint-400/
-      unet/ or pytorch_lora_weights.safetensors    the trained weights, in the formats of diffusers
-      optimizer.pt                                 AdamW's moments, and the fp16 scaler where there is one
-      state.json                                   step, and what the run was trained with
+      unet/, text_encoder/ or pytorch_lora_weights.safetensors    the trained weights, in diffusers' formats
+      optimizer.pt                            the optimizer's moments, and the fp16 scaler where there is one
+      state.json                              step, what the run was trained with, and the size of every file
 
 The random numbers need no state: they follow from seed and step.
 """
 
 import json
 import pickle
-import re
-import shutil
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 
 from persam_dreambooth.diffusion.adapters import load_weights, save_weights
+from persam_dreambooth.diffusion.checkpoint_files import (
+    FORMAT,
+    STATE_FILE,
+    files_in,
+    latest,
+    list_checkpoints,
+    other_than,
+    prune,
+    read_record,
+    settle,
+)
 from persam_dreambooth.diffusion.folders import atomic_folder
 from persam_dreambooth.diffusion.training import TrainingState
-from persam_dreambooth.errors import UserError, did_you_mean, one_line
+from persam_dreambooth.disk import size_text, tells_of_full_disk
+from persam_dreambooth.errors import UserError, one_line
 
-STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.pt"
-LATEST = "latest"
-FORMAT = 1
-
-_NAME = re.compile(r"checkpoint-(\d+)")
 
 # What reading a damaged or foreign file raises.
 _UNREADABLE = (
@@ -43,7 +48,8 @@ _UNREADABLE = (
 
 _NO_FLAG = {
     "examples_per_step": "examples a step (--train_batch_size x --gradient_accumulation_steps x processes)",
-    "instance_data": "the photos, their masks or crops, --instance_prompt or the base model",
+    "instance_data": "the photos, their masks, crops or captions, --instance_prompt or the base model",
+    "identifier_ids": "the words of --identifier",
     "class_data": "the class pictures or --class_prompt",
 }
 """What to call what is no flag."""
@@ -53,74 +59,48 @@ def save(state: TrainingState, output_dir: Path, *, total_limit: int | None = No
     """Write checkpoint-<step>, then remove the oldest beyond the limit; return its path.
 
     Every process calls this; the main one writes.
+
+    Raises:
+        UserError: a weight is no number any more, or the disk is full. Older checkpoints are as they were.
     """
     path = Path(output_dir) / f"checkpoint-{state.step}"
     if state.accelerator.is_main_process:
-        _remove_halves(Path(output_dir))
-        with atomic_folder(path) as temporary:
-            save_weights(state.accelerator.unwrap_model(state.unet), temporary)
-            scaler = state.accelerator.scaler
-            moments = {
-                "optimizer": state.optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else None,
-            }
-            torch.save(moments, temporary / OPTIMIZER_FILE)
-            record = {"format": FORMAT, "step": state.step, "trained_with": state.what_matters}
-            (temporary / STATE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        settle(Path(output_dir))
+        _check_numbers(state, Path(output_dir))
+        what = f"{path.name} ({size_text(num_bytes(state))})"
+        told = tells_of_full_disk(path.parent, what, lambda: what_is_safe(path.parent))
+        with told, atomic_folder(path) as temporary:
+            _write(state, temporary)
         if total_limit is not None:
             prune(Path(output_dir), total_limit, keep=path)
     state.accelerator.wait_for_everyone()
     return path
 
 
-def find(output_dir: Path, name: str) -> Path | None:
-    """Return the checkpoint that --resume_from_checkpoint names.
-
-    Args:
-        output_dir: the run's folder.
-        name: "latest", the name of a checkpoint in `output_dir`, or the path of one. "latest" where there is
-            none returns None: the run starts at step 0.
-
-    Raises:
-        UserError: no checkpoint has that name.
-    """
-    if name == LATEST:
-        return latest(output_dir)
-    for path in (Path(output_dir) / name, Path(name)):
-        if path.is_dir():
-            return path
-    known = [path.name for path in list_checkpoints(output_dir)]
-    raise UserError(
-        f"--resume_from_checkpoint {name}: no such checkpoint; {LATEST} or one of "
-        f"{', '.join(known) or 'none so far'} in {output_dir} is needed.{did_you_mean(name, known)}"
+def num_bytes(state: TrainingState) -> int:
+    """Return how many bytes a checkpoint takes, near enough: the trained weights and two moments of each."""
+    trained = (
+        value for module in state.trained.modules for value in module.parameters() if value.requires_grad
     )
+    return 3 * sum(value.numel() * value.element_size() for value in trained)
 
 
-def latest(output_dir: Path) -> Path | None:
-    """Return the checkpoint with the most steps, or None."""
-    return next(reversed(list_checkpoints(output_dir)), None)
+def newest(state: TrainingState, output_dir: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest checkpoint that this training can go on from, and a line on each that is damaged.
 
-
-def list_checkpoints(output_dir: Path) -> list[Path]:
-    """Return the folders named checkpoint-<number>, fewest steps first."""
-    folder = Path(output_dir)
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
-    return sorted(found, key=_step_of)
-
-
-def prune(output_dir: Path, total_limit: int, *, keep: Path | None = None) -> list[Path]:
-    """Remove the checkpoints with the fewest steps until `total_limit` are left; return the removed.
-
-    `keep` is never removed: it is the one just written, even where an older run left some with more steps.
+    One of a run with other settings is passed over in silence: it is no checkpoint of this one.
     """
-    checkpoints = [path for path in list_checkpoints(output_dir) if path != keep]
-    spare = len(checkpoints) - (total_limit - (keep is not None))
-    removed = checkpoints[: max(0, spare)]
-    for path in removed:
-        shutil.rmtree(path)
-    return removed
+    settle(Path(output_dir))
+    now, damaged = _as_json(state.what_matters), []
+    for path in reversed(list_checkpoints(output_dir)):
+        try:
+            record = read_record(path)
+        except UserError as error:
+            damaged.append(str(error))
+            continue
+        if record["trained_with"] == now and record["step"] <= state.max_train_steps:
+            return path, damaged
+    return None, damaged
 
 
 def resume(state: TrainingState, path: Path) -> None:
@@ -131,35 +111,68 @@ def resume(state: TrainingState, path: Path) -> None:
     """
     path = Path(path)
     record = read_record(path)
-    _check_same(path, record["trained_with"], json.loads(json.dumps(state.what_matters)))
+    _check_same(path, record["trained_with"], _as_json(state.what_matters))
+    if record["step"] > state.max_train_steps:
+        raise UserError(
+            f"{path}: has {record['step']} steps; --max_train_steps {state.max_train_steps} is less. "
+            "Ask for more, or resume from an earlier one."
+        )
     try:
-        load_weights(state.accelerator.unwrap_model(state.unet), path)
+        load_weights(state.trained, path)
         moments = torch.load(path / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
         state.optimizer.load_state_dict(moments["optimizer"])
         if state.accelerator.scaler is not None and moments["scaler"] is not None:
             state.accelerator.scaler.load_state_dict(moments["scaler"])
     except _UNREADABLE as error:
-        raise UserError(f"{path}: incomplete or damaged ({one_line(error)[:200]}). {_other(path)}") from error
+        raise UserError(
+            f"{path}: incomplete or damaged ({one_line(error)[:200]}). {other_than(path)}"
+        ) from error
     state.step = record["step"]
 
 
-def read_record(path: Path) -> dict:
-    """Return state.json of a checkpoint.
+def what_is_safe(output_dir: Path) -> str:
+    """Return what is safe when the disk is full, and what to do."""
+    return f"{_kept(output_dir)} Make room, or set --checkpoints_total_limit, and run the same command again."
 
-    Raises:
-        UserError: there is none, or it is another program's.
-    """
-    try:
-        record = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: no {STATE_FILE}; incomplete, or another program's checkpoint. {_other(path)}"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path / STATE_FILE}: damaged ({error}). {_other(path)}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise UserError(f"{path / STATE_FILE}: not of this version's format {FORMAT}. {_other(path)}")
-    return record
+
+def _write(state: TrainingState, folder: Path) -> None:
+    """Fill a checkpoint's folder."""
+    save_weights(state.trained, folder)
+    scaler = state.accelerator.scaler
+    moments = {
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
+    }
+    torch.save(moments, folder / OPTIMIZER_FILE)
+    record = {
+        "format": FORMAT,
+        "step": state.step,
+        "trained_with": state.what_matters,
+        "files": {str(path.relative_to(folder)): path.stat().st_size for path in files_in(folder)},
+    }
+    (folder / STATE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_numbers(state: TrainingState, output_dir: Path) -> None:
+    """Raise UserError where a trained weight is no number: a good checkpoint must not make way for that."""
+    for module in state.trained.modules:
+        for name, value in module.named_parameters():
+            if value.requires_grad and not value.isfinite().all():
+                raise UserError(
+                    f"step {state.step}: the weights in {name} are no numbers any more; numbers are needed. "
+                    f"{_kept(output_dir)} Try a lower --learning_rate, or --mixed_precision no."
+                )
+
+
+def _kept(output_dir: Path) -> str:
+    """Return a sentence on the newest checkpoint."""
+    path = latest(output_dir)
+    return f"{path.name} is whole." if path else "There is no checkpoint so far."
+
+
+def _as_json(values: dict) -> dict:
+    """Return values as they come back from a JSON file."""
+    return json.loads(json.dumps(values))
 
 
 def _check_same(path: Path, then: dict, now: dict) -> None:
@@ -173,20 +186,3 @@ def _check_same(path: Path, then: dict, now: dict) -> None:
             f"{path}: {_NO_FLAG.get(name, '--' + name)} {difference}; a run goes on only with what it began "
             "with. Set it back, or start anew in another --output_dir."
         )
-
-
-def _other(path: Path) -> str:
-    """Return what to do about a checkpoint that cannot be used."""
-    others = [other for other in list_checkpoints(path.parent) if other != path]
-    return f"Remove it, or resume from {others[-1].name}." if others else "Remove it and start anew."
-
-
-def _remove_halves(output_dir: Path) -> None:
-    """Remove what a killed process was writing."""
-    for path in output_dir.glob(".checkpoint-*.*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _step_of(path: Path) -> int:
-    """Return the steps in a checkpoint's name."""
-    return int(_NAME.fullmatch(path.name)[1])

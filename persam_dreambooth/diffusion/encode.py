@@ -1,58 +1,66 @@
-"""Photos, masks and a prompt, once through the VAE and the text encoder, to what every training step reads.
+"""Photos, masks and prompts, once through the VAE and the text encoders, to what every training step reads.
 
-A photo and its mask go through one geometric transform: the shorter side is resized to the resolution, a
-square is cut out, and with random_flip a mirrored copy is kept beside it. What is kept of a photo is the mean
-and the standard deviation of its latents, so that each step still draws latents of its own.
+What is kept of a photo is the mean and the standard deviation of its latents, so that each step still draws
+latents of its own. With random_flip a mirrored copy is kept beside it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
-from persam_dreambooth.diffusion import randomness
-from persam_dreambooth.diffusion.models import Models, token_ids
-from persam_dreambooth.errors import UserError
-from persam_dreambooth.photos import Photo, array_digest
+from persam_dreambooth.diffusion.backgrounds import Background, Key, check_has_masks
+from persam_dreambooth.diffusion.conditioning import Conditions
+from persam_dreambooth.diffusion.encode_cache import EncodeCache, device_kind
+from persam_dreambooth.diffusion.geometry import Geometry, check_sizes
+from persam_dreambooth.diffusion.latent_mask import LatentMask
+from persam_dreambooth.diffusion.models import Models
+from persam_dreambooth.diffusion.pictures import Picture, PictureSource, Preparation, class_squares, prepare
+from persam_dreambooth.diffusion.prompts import (
+    EncodedPrompts,
+    encode_no_prompt,
+    encode_prompts,
+    with_sizes,
+)
+from persam_dreambooth.photos import Photo
 from persam_dreambooth.run import digest_of
-
-MaskMode = Literal["area", "strict"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """How a square is taken from a photo."""
-
-    resolution: int
-    """Side of the square in pixels."""
-    center_crop: bool = False
-    """From the middle; otherwise from a place drawn once for each photo, from the seed and its content."""
-    random_flip: bool = False
-    """Whether a mirrored copy is kept as well."""
-    seed: int = 0
-    """Of the place."""
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Photos ready for training. With random_flip, row n + i is photo i of n mirrored."""
+    """Photos ready for training. With random_flip, row n + i is photo i of n mirrored.
+
+    Pictures of several sizes lie in tensors of the largest, at the top left, with 0 beside them.
+    """
 
     moments: Float[Tensor, "rows c2 h w"]
     """Mean and standard deviation (stacked along the channels) of each row's scaled latents."""
     loss_mask: Float[Tensor, "rows 1 h w"]
     """Weight of each latent cell in the loss, 0 to 1."""
-    prompt_embeds: Float[Tensor, "rows t d"]
-    """The text encoder's last hidden states."""
+    subject_share: Float[Tensor, "rows 1 h w"]
+    """How much of each latent cell's pixels is subject, 0 to 1; 1 without masks."""
+    conditions: Conditions
+    """What the UNet is told of each row, as the untrained text encoders read the prompts."""
+    input_ids: tuple[Int[Tensor, "rows t"], ...]
+    """The prompts as token numbers, for each text encoder."""
+    no_prompt: EncodedPrompts
+    """What it is told in place of a prompt that is dropped, as one row."""
+    latent_sizes: tuple[tuple[int, int], ...]
+    """(height, width) of each row's latents."""
     names: tuple[str, ...]
     """File name of each photo."""
     digest: str
     """Changes with anything that the tensors were made from."""
+    source: PictureSource | None = None
+    """Where latents come from that are encoded in every step."""
+    num_cached: int = 0
+    """Rows that were encoded in an earlier run."""
 
     @property
     def num_photos(self) -> int:
@@ -64,21 +72,22 @@ class Encoded:
         """Whether there are mirrored copies."""
         return len(self.moments) > self.num_photos
 
+    def moments_of(self, row: int, key: Key) -> Float[Tensor, "c2 h w"]:
+        """Return mean and standard deviation of a row's latents in a step.
 
-def check_resolution(models: Models, resolution: int) -> None:
-    """Raise UserError unless the VAE can take squares of this side.
+        Args:
+            row: which.
+            key: what the row's background follows from, where each step has another.
+        """
+        if self.source is not None:
+            return self.source.moments_of(row, key)
+        height, width = self.latent_sizes[row]
+        return self.moments[row, :, :height, :width]
 
-    The UNet needs no more than that: where a side does not halve evenly, diffusers' up-sampling follows the
-    sizes of the way down.
-    """
-    factor = models.vae_scale_factor
-    if resolution >= factor and resolution % factor == 0:
-        return
-    below = resolution // factor * factor
-    nearest = f"{below} or {below + factor}" if below else str(factor)
-    raise UserError(
-        f"--resolution {resolution}: not a multiple of {factor}, which the VAE needs. Use {nearest}."
-    )
+
+def class_preparation(preparation: Preparation) -> Preparation:
+    """Return how class pictures are prepared beside photos: whole, in every size that a batch may have."""
+    return replace(preparation, latent_mask=LatentMask(), background=Background(), every_size=True)
 
 
 @torch.no_grad()
@@ -87,131 +96,122 @@ def encode(
     photos: Sequence[Photo],
     masks: Mapping[str, Bool[np.ndarray, "H W"]] | None,
     *,
-    prompt: str,
-    geometry: Geometry,
-    mask_mode: MaskMode = "area",
-    prompt_flag: str = "--instance_prompt",
+    prompts: Sequence[str],
+    preparation: Preparation,
+    class_photos: Sequence[Photo] = (),
     device: str | torch.device = "cpu",
+    cache_dir: Path | None = None,
 ) -> Encoded:
     """Return what training needs of photos, on the CPU.
 
     Photos are encoded one at a time, so that none changes the last bits of another.
 
     Args:
-        models: VAE and text encoder are moved to `device` for this, and back to the CPU.
+        models: VAE and text encoders are moved to `device` for this, and back to the CPU.
         photos: at least one.
         masks: by the stem of the photo's name, at the photo's size, True on the subject; None trains on whole
             pictures.
-        prompt: what every photo is called.
-        geometry: which square of a photo.
-        mask_mode: "area" weighs a latent cell by the subject's share of it; "strict" by 1 where all of it is
-            subject and 0 elsewhere.
-        prompt_flag: where the prompt came from, for error texts.
+        prompts: what each photo is called.
+        preparation: how photos become training pictures.
+        class_photos: that backgrounds are cut from, where they are.
         device: where to encode.
+        cache_dir: folder of what was encoded before; None keeps nothing.
 
     Raises:
-        UserError: the resolution does not suit the VAE, the prompt is too long, or a mask is missing, of
-            another size than its photo, or leaves nothing to learn.
+        UserError: the sizes do not suit the VAE, a prompt is too long, or a mask is missing, of another size
+            than its photo, or leaves nothing to learn.
     """
-    check_resolution(models, geometry.resolution)
-    ids = token_ids(models.tokenizer, prompt, prompt_flag)
-    factor = models.vae_scale_factor
-    loss_masks = [_loss_mask(photo, masks, geometry, mask_mode, factor) for photo in photos]
-    squares = [_tensor(square(photo.pixels, geometry, photo.digest)) for photo in photos]
-    if geometry.random_flip:
-        loss_masks += [mask.flip(-1) for mask in loss_masks]
-        squares += [pixels.flip(-1) for pixels in squares]
-    models.vae.to(device)
-    moments = [_moments(models.vae, (pixels[None] - 0.5) / 0.5) for pixels in squares]
+    geometry, background, factor = preparation.geometry, preparation.background, models.vae_scale_factor
+    check_sizes(geometry, factor)
+    check_has_masks(background, has_masks=masks is not None)
+    targets = geometry.sizes if preparation.every_size else (None,)
+    jobs = [(photo, prompt, size) for size in targets for photo, prompt in zip(photos, prompts, strict=True)]
+    pictures = [prepare(photo, masks, preparation, factor, size) for photo, _, size in jobs]
+    backdrops = class_squares(
+        class_photos if background.mode == "class" else (), {p.placement.target for p in pictures}, geometry
+    )
+    source = PictureSource(pictures, models.vae, device, background, backdrops)
+
+    cache = EncodeCache(cache_dir)
+    each_step = background.is_new_each_step or not preparation.cache_latents
+    rows = _moments(source, geometry, EncodeCache(None) if each_step else cache)
+    num_cached = cache.num_read
     models.vae.to("cpu")
-    prompt_embeds = models.text_encoder.to(device)(ids.to(device))[0].cpu()
-    models.text_encoder.to("cpu")
-    mask_digests = None if masks is None else [array_digest(masks[photo.stem]) for photo in photos]
+    files, texts = [str(photo.path) for photo, _, _ in jobs], [prompt for _, prompt, _ in jobs]
+    placements, copies = [picture.placement for picture in pictures], 1
+    if geometry.random_flip:
+        placements, copies = placements + [placement.mirrored() for placement in placements], 2
+    told = encode_prompts(models, texts * copies, files * copies, device=device, cache=cache)
     return Encoded(
-        moments=torch.cat(moments),
-        loss_mask=torch.stack(loss_masks),
-        prompt_embeds=prompt_embeds.expand(len(squares), -1, -1),
-        names=tuple(photo.path.name for photo in photos),
-        digest=digest_of(
-            models.name_or_path, prompt, vars(geometry), mask_mode, mask_digests, [p.digest for p in photos]
-        ),
+        moments=_stacked(rows),
+        loss_mask=_cells(pictures, factor, preparation),
+        subject_share=_cells(pictures, factor, replace(preparation, latent_mask=LatentMask())),
+        conditions=with_sizes(models, told.conditions, placements),
+        input_ids=told.input_ids,
+        no_prompt=encode_no_prompt(models, device=device, cache=cache),
+        latent_sizes=tuple((row.shape[-2], row.shape[-1]) for row in rows),
+        names=tuple(photo.path.name for photo, _, _ in jobs),
+        digest=_digest(models, source, preparation, class_photos, texts),
+        source=source if each_step else None,
+        num_cached=num_cached,
     )
 
 
-def square(pixels: UInt8[np.ndarray, "H W *c"], geometry: Geometry, key: str) -> UInt8[np.ndarray, "R R *c"]:
-    """Return the square of a photo, or of its mask as 0 and 255: the one geometric transform.
-
-    Args:
-        pixels: the photo or the mask.
-        geometry: side and place of the square.
-        key: the photo's digest, from which the place follows.
-
-    Source: diffusers' train_dreambooth.py, DreamBoothDataset.image_transforms (resize, then crop).
-    """
-    side, (height, width) = geometry.resolution, pixels.shape[:2]
-    scale = side / min(height, width)
-    size = max(side, int(width * scale)), max(side, int(height * scale))
-    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    spare = resized.shape[0] - side, resized.shape[1] - side
-    top, left = (round(space / 2) for space in spare)
-    if not geometry.center_crop:
-        place = torch.rand(2, generator=randomness.generator(geometry.seed, "crop", key))
-        top, left = (int(share * (space + 1)) for share, space in zip(place.tolist(), spare, strict=True))
-    return resized[top : top + side, left : left + side]
+def _moments(source: PictureSource, geometry: Geometry, cache: EncodeCache) -> list[Float[Tensor, "c2 h w"]]:
+    """Return mean and deviation of the latents of every row, encoded or read."""
+    found = []
+    for row in range(len(source.pictures) * (2 if geometry.random_flip else 1)):
+        picture = source.pictures[row % len(source.pictures)]
+        key = (geometry.seed, picture.key)
+        drawn_from = key if source.background.replaces else None
+        inputs = (_inputs(picture), row >= len(source.pictures), vars(source.background), drawn_from)
+        settings = (cache.weights_of(source.vae), geometry.interpolation, device_kind(source.device))
+        make = partial(_made, source, row, key)
+        found.append(cache.get(make, "photo", *inputs, *settings)["moments"])
+    return found
 
 
-def latent_mask(
-    mask: Float[Tensor, "1 R R"], factor: int, mask_mode: MaskMode = "area"
-) -> Float[Tensor, "1 h w"]:
-    """Return the weight of each latent cell.
-
-    Args:
-        mask: the subject's share of each pixel of the square, 0 to 1.
-        factor: side of a latent cell in pixels.
-        mask_mode: "area" averages over the cell; "strict" gives 1 where every pixel is all subject, else 0.
-    """
-    if mask_mode == "strict":
-        return (avg_pool2d((mask < 1).float(), factor) == 0).float()
-    return avg_pool2d(mask, factor)
+def _made(source: PictureSource, row: int, key: Key) -> dict[str, Tensor]:
+    """Return a row's moments by name, encoded now."""
+    return {"moments": source.moments_of(row, key)}
 
 
-def _loss_mask(
-    photo: Photo,
-    masks: Mapping[str, Bool[np.ndarray, "H W"]] | None,
-    geometry: Geometry,
-    mask_mode: MaskMode,
-    factor: int,
-) -> Float[Tensor, "1 h w"]:
-    """Return a photo's weights of latent cells, or raise UserError where there is nothing to learn from."""
-    if masks is None:
-        return torch.ones(1, geometry.resolution // factor, geometry.resolution // factor)
-    mask = masks.get(photo.stem)
-    if mask is None:
-        raise UserError(f"{photo.path}: has no mask, but other photos do; every photo needs one. Add a mask.")
-    if mask.shape != photo.size:
-        raise UserError(
-            f"{photo.path}: its mask is {mask.shape[1]} x {mask.shape[0]} pixels and the photo "
-            f"{photo.size[1]} x {photo.size[0]}; the two must have one size. "
-            "Save the mask at the photo's size."
-        )
-    shares = _tensor(square(mask.astype(np.uint8) * 255, geometry, photo.digest)[..., None])
-    weights = latent_mask(shares, factor, mask_mode)
-    if not weights.any():
-        raise UserError(
-            f"{photo.path}: nothing of the subject is left for the loss ({int(mask.sum())} pixels in the "
-            f"mask, {int((shares > 0).sum())} in the {geometry.resolution} px square, no latent cell by "
-            f"--mask_mode {mask_mode}); some of it is needed. Crop the photo around the subject, remove it, "
-            "or try --center_crop, another --seed or --mask_mode area."
-        )
-    return weights
+def _cells(pictures: Sequence[Picture], factor: int, preparation: Preparation) -> Float[Tensor, "rows 1 h w"]:
+    """Return a weight of each latent cell of every row."""
+    cells = [picture.cells(factor, preparation.latent_mask) for picture in pictures]
+    if preparation.geometry.random_flip:
+        cells += [weights.flip(-1) for weights in cells]
+    return _stacked(cells)
 
 
-def _tensor(pixels: UInt8[np.ndarray, "R R c"]) -> Float[Tensor, "c R R"]:
-    """Return a picture as a tensor, 0 to 1."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+def _stacked(tensors: Sequence[Float[Tensor, "c _ _"]]) -> Float[Tensor, "rows c h w"]:
+    """Return tensors as one, those that are smaller with 0 at the right and at the bottom."""
+    height, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (-2, -1))
+    return torch.stack(
+        [pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2])) for tensor in tensors]
+    )
 
 
-def _moments(vae: torch.nn.Module, pixel_values: Float[Tensor, "1 3 R R"]) -> Float[Tensor, "1 c2 h w"]:
-    """Return mean and standard deviation of a picture's scaled latents."""
-    posterior = vae.encode(pixel_values.to(vae.device)).latent_dist
-    return torch.cat([posterior.mean, posterior.std], dim=1).cpu() * vae.config.scaling_factor
+def _inputs(picture: Picture) -> tuple[object, ...]:
+    """Return what a picture follows from, the settings aside."""
+    return picture.key, picture.mask_digest, vars(picture.placement)
+
+
+def _digest(
+    models: Models,
+    source: PictureSource,
+    preparation: Preparation,
+    class_photos: Sequence[Photo],
+    prompts: Sequence[str],
+) -> str:
+    """Return a digest of everything that training reads of photos."""
+    return digest_of(
+        models.name_or_path,
+        models.vae_name_or_path,
+        list(prompts),
+        vars(preparation.geometry),
+        vars(preparation.latent_mask),
+        vars(preparation.background),
+        [photo.digest for photo in class_photos] if preparation.background.mode == "class" else [],
+        [_inputs(picture) for picture in source.pictures],
+    )

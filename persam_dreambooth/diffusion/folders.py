@@ -12,8 +12,8 @@ from pathlib import Path
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path` that takes its place when the block ends well.
 
-    A folder that was at `path` is removed only then. On an error the new one is removed and `path` stays
-    as it was.
+    What it holds is on the disk before it does, so that not even a power cut leaves a half of it. A folder
+    that was at `path` is removed only then. On an error the new one is removed and `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,9 +23,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
+        for entry in [*new.rglob("*"), new]:
+            _to_disk(entry)
         # A folder can only be renamed onto an empty one: what is there steps aside first.
         if path.exists():
             os.replace(path, old)
         os.replace(new, path)
+        _to_disk(path.parent)
     finally:
         shutil.rmtree(workplace)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk."""
+    if os.name == "nt":
+        # Windows opens no folders, and no file for this that is only read.
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -38,7 +38,7 @@ class GeneratedImage:
 
 
 def generate(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -67,7 +67,7 @@ def generate(
         UserError: a prompt is longer than the tokenizer allows.
     """
     for prompt in prompts:
-        token_ids(pipeline.tokenizer, prompt, "prompt")
+        check_prompt(pipeline, prompt, "prompt")
     out_dir = Path(out_dir)
     wanted = [
         GeneratedImage(prompt, seed, out_dir / f"{number:02d}_{seed}.png")
@@ -92,8 +92,15 @@ def generate(
     return wanted
 
 
+def check_prompt(pipeline: DiffusionPipeline, prompt: str, flag: str) -> None:
+    """Raise UserError for a prompt that is too long for one of a pipeline's tokenizers; named by `flag`."""
+    for name, part in pipeline.components.items():
+        if name.startswith("tokenizer"):
+            token_ids(part, prompt, flag)
+
+
 def draw(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     prompts: Sequence[str],
     generators: Sequence[torch.Generator],
     *,
@@ -116,7 +123,7 @@ def draw(
 
 
 def initial_noise(
-    pipeline: StableDiffusionPipeline, generators: Sequence[torch.Generator]
+    pipeline: DiffusionPipeline, generators: Sequence[torch.Generator]
 ) -> Float[Tensor, "b c h w"]:
     """Return the noise that drawing starts from, each picture's from its generator, float32 on the CPU."""
     config = pipeline.unet.config

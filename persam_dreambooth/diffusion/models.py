@@ -1,11 +1,13 @@
-"""Stable Diffusion 1.x in diffusers' folder format: load it, add adapters, put it together, write it down.
+"""Diffusion models in diffusers' folder format: load them, put them together, write them down.
 
-This file and `adapters` are those that know diffusers and peft; the others are given what they load.
+What differs between families stands in `families`, where a model lies in `model_folders`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -13,45 +15,61 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     DiffusionPipeline,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
     SchedulerMixin,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from diffusers.optimization import get_scheduler
 from jaxtyping import Int
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer, PreTrainedModel
 
+from persam_dreambooth.diffusion.families import Family
 from persam_dreambooth.diffusion.folders import atomic_folder
+from persam_dreambooth.diffusion.model_checks import check_prediction, check_text, check_unet
+from persam_dreambooth.diffusion.model_folders import (
+    FLAG,
+    NEEDED,
+    VAE_FLAG,
+    find_model,
+    find_tokenizer,
+    find_vae,
+)
 from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError, did_you_mean, one_line
-
-TOY_MODEL = Path(__file__).parents[1] / "toyworld" / "models" / "stable_diffusion"
-
-PIPELINE = "StableDiffusionPipeline"
-PREDICTION_TYPES = ("epsilon", "v_prediction")
-
-_FLAG = "--pretrained_model_name_or_path"
-_NEEDED = "a Stable Diffusion 1.x folder in diffusers' format, its hub id or `toy`"
 
 # What the libraries raise for files that are missing, cut off, or of other shapes than their config.
 _UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """The parts of one Stable Diffusion. Only the UNet is trained, in place; all weights are float32."""
+    """The parts of one diffusion model. What is trained is trained in place; all weights are float32."""
 
     name_or_path: str
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    family: Family
+    tokenizers: tuple[CLIPTokenizer, ...]
+    """One a text encoder."""
+    text_encoders: tuple[PreTrainedModel, ...]
     vae: AutoencoderKL
+    """Never in half precision: Stable Diffusion XL's overflows there."""
     unet: UNet2DConditionModel
-    noise_scheduler: DDPMScheduler
+    noise_scheduler: DDPMScheduler | EulerDiscreteScheduler | EDMEulerScheduler
     """Adds noise in training."""
     scheduler: SchedulerMixin
     """Takes it away in drawing: the one the folder names."""
+    vae_name_or_path: str | None = None
+    """Where the VAE comes from, if not from the same place."""
+    pipeline_options: Mapping[str, Any] = field(default_factory=dict)
+    """What its pipeline is given beside the parts."""
+
+    @property
+    def edm(self) -> bool:
+        """Whether it is trained in the style of Karras et al. 2022, noise levels being sigmas."""
+        return not isinstance(self.noise_scheduler, DDPMScheduler)
 
     @property
     def vae_scale_factor(self) -> int:
@@ -61,39 +79,65 @@ class Models:
     @property
     def default_resolution(self) -> int:
         """Side of the pictures the model was made for, in pixels."""
-        return self.unet.config.sample_size * self.vae_scale_factor
+        cells = self.unet.config.sample_size
+        return cells * self.vae_scale_factor if isinstance(cells, int) else self.family.resolution
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Every part by its name in the pipeline, the scheduler aside."""
+        return {
+            **dict(zip(self.family.tokenizer_names, self.tokenizers, strict=True)),
+            **dict(zip(self.family.text_encoder_names, self.text_encoders, strict=True)),
+            "vae": self.vae,
+            "unet": self.unet,
+        }
 
 
-def load_models(name_or_path: str, *, revision: str | None = None, variant: str | None = None) -> Models:
-    """Load a Stable Diffusion 1.x for training, on the CPU.
+def load_models(
+    name_or_path: str,
+    *,
+    revision: str | None = None,
+    variant: str | None = None,
+    vae: str | None = None,
+    tokenizer: str | None = None,
+    edm: bool = False,
+) -> Models:
+    """Load a model for training, on the CPU.
 
     Args:
         name_or_path: "toy" for the embedded one, a folder in diffusers' format, or a hub id.
         revision: branch, tag or commit on the hub.
         variant: variant of the weight files, for example "fp16"; half precision is loaded as float32.
+        vae: folder or hub id of another VAE.
+        tokenizer: folder or hub id of another tokenizer, for a model with one.
+        edm: train in EDM style; a model whose scheduler is an EDM one is trained so in any case.
 
     Raises:
         UserError: there is no such model, it cannot be loaded, or it is of another kind.
     """
-    folder = _folder(name_or_path, revision, variant)
-    try:
-        with quiet():
-            tokenizer = _tokenizer(folder)
-            text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", variant=variant)
-            vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", variant=variant)
-            unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", variant=variant)
-            noise_scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
-            scheduler = _scheduler_class(folder).from_pretrained(folder, subfolder="scheduler")
-            for part in (text_encoder, vae, unet):
-                part.to(torch.float32)
-    except _UNLOADABLE as error:
-        raise UserError(
-            f"{_FLAG} {name_or_path}: cannot be loaded ({one_line(error)[:300]}); {_NEEDED} is needed."
-        ) from error
-    _check_kind(name_or_path, unet, noise_scheduler)
-    for part in (text_encoder, vae, unet):
-        part.requires_grad_(False).eval()
-    return Models(name_or_path, tokenizer, text_encoder, vae, unet, noise_scheduler, scheduler)
+    folder, family, index = find_model(name_or_path, revision, variant)
+    names = (*family.tokenizer_names, *family.text_encoder_names, "vae", "unet", "scheduler")
+    folders = {name: folder / name for name in names}
+    if tokenizer is not None:
+        folders["tokenizer"] = find_tokenizer(tokenizer, family)
+    what = f"{FLAG} {name_or_path}"
+    with _loading(what, NEEDED):
+        parts = {**_load_text(family, folders, variant), **_load_schedulers(folders["scheduler"], edm)}
+        parts["unet"] = UNet2DConditionModel.from_pretrained(folders["unet"], variant=variant)
+    own = vae is None
+    with _loading(what if own else f"{VAE_FLAG} {vae}", NEEDED if own else "an AutoencoderKL"):
+        parts["vae"] = AutoencoderKL.from_pretrained(
+            folders["vae"] if own else find_vae(vae), variant=variant if own else None
+        )
+    with quiet():
+        for part in (*parts["text_encoders"], parts["vae"], parts["unet"]):
+            part.to(torch.float32).requires_grad_(False).eval()
+    check_unet(what, family, parts["unet"], parts["vae"].config.latent_channels)
+    check_text(what, family, parts["unet"], parts["text_encoders"])
+    check_prediction(what, parts["noise_scheduler"].config)
+    said = {name: index.get(name, value) for name, value in family.index_options.items()}
+    options = {**family.pipeline_options, **said}
+    return Models(name_or_path, family, **parts, vae_name_or_path=vae, pipeline_options=options)
 
 
 def token_ids(tokenizer: CLIPTokenizer, prompt: str, flag: str = "--instance_prompt") -> Int[Tensor, "1 t"]:
@@ -113,155 +157,115 @@ def token_ids(tokenizer: CLIPTokenizer, prompt: str, flag: str = "--instance_pro
     return tokenizer(prompt, padding="max_length", max_length=length, return_tensors="pt").input_ids
 
 
+def prompt_ids(
+    tokenizers: Sequence[CLIPTokenizer], prompt: str, flag: str = "--instance_prompt"
+) -> tuple[Int[Tensor, "1 t"], ...]:
+    """Return a prompt as token numbers for each tokenizer of a model; raises as `token_ids`."""
+    return tuple(token_ids(tokenizer, prompt, flag) for tokenizer in tokenizers)
+
+
 def build_pipeline(
-    models: Models, *, scheduler: str | None = None, device: str | torch.device = "cpu"
-) -> StableDiffusionPipeline:
+    models: Models,
+    *,
+    scheduler: str | None = None,
+    device: str | torch.device = "cpu",
+    without: Sequence[str] = (),
+) -> DiffusionPipeline:
     """Return the parts as a pipeline that draws; they are shared, not copied.
 
     Args:
         models: the parts.
         scheduler: name of another diffusers scheduler, for example "DDIMScheduler"; None keeps the model's.
         device: where to; the parts move there.
+        without: names of parts to leave out, for a pipeline that is only saved.
 
     Raises:
         UserError: diffusers has no such scheduler.
     """
+    parts = {name: None if name in without else part for name, part in models.parts.items()}
     with quiet():
-        sampler = models.scheduler
-        if scheduler is not None:
-            sampler = _known_scheduler(scheduler).from_config(models.scheduler.config)
-        pipeline = StableDiffusionPipeline(
-            vae=models.vae,
-            text_encoder=models.text_encoder,
-            tokenizer=models.tokenizer,
-            unet=models.unet,
-            scheduler=sampler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        sampler = _sampler(models, scheduler)
+        pipeline = models.family.pipeline_class(**parts, scheduler=sampler, **models.pipeline_options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
-def save_pipeline(models: Models, folder: Path) -> None:
-    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads, in float32, scheduler included.
-
-    Raises:
-        ValueError: the UNet carries adapters, which this format does not hold; see `adapters.save_lora`.
-    """
-    if getattr(models.unet, "peft_config", None):
-        raise ValueError("a UNet with adapters is saved with save_lora")
-    with atomic_folder(folder) as temporary, quiet():
-        build_pipeline(models, device=models.unet.device).save_pretrained(temporary)
-
-
-def learning_rates(
-    name: str,
-    learning_rate: float,
-    *,
-    warmup_steps: int,
-    num_steps: int,
-    num_cycles: int = 1,
-    power: float = 1.0,
-) -> Callable[[int], float]:
-    """Return diffusers' learning rate schedule as a function of the steps done, without a state to restore.
+def save_pipeline(models: Models, folder: Path, *, skip_text_encoder: bool = False) -> None:
+    """Write a folder that `DiffusionPipeline.from_pretrained` loads, in float32, scheduler included.
 
     Args:
-        name: a schedule of diffusers: constant, constant_with_warmup, linear, cosine, ...
-        learning_rate: after the warm-up.
-        warmup_steps: over which it grows from 0.
-        num_steps: of the whole run.
-        num_cycles: of cosine_with_restarts.
-        power: of polynomial.
+        models: the parts.
+        folder: appears whole.
+        skip_text_encoder: leave the text encoders out; whoever loads the folder brings them along.
 
-    Source: diffusers.optimization.get_scheduler.
+    Raises:
+        ValueError: a part carries adapters, which this format does not hold; see `adapters.save_lora`.
     """
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=learning_rate)
-    schedule = get_scheduler(
-        name,
-        optimizer,
-        num_warmup_steps=warmup_steps,
-        num_training_steps=num_steps,
-        num_cycles=num_cycles,
-        power=power,
-    )
-    factor = schedule.lr_lambdas[0]
-    return lambda step: learning_rate * factor(step)
+    if any(getattr(part, "peft_config", None) for part in (models.unet, *models.text_encoders)):
+        raise ValueError("parts with adapters are saved with save_lora")
+    without = models.family.text_encoder_names if skip_text_encoder else ()
+    with atomic_folder(folder) as temporary, quiet():
+        build_pipeline(models, device=models.unet.device, without=without).save_pretrained(temporary)
 
 
-def _folder(name_or_path: str, revision: str | None, variant: str | None) -> Path:
-    """Return the folder of a model, fetched from the hub if need be, when it is one that can be trained."""
-    path = TOY_MODEL if name_or_path == "toy" else Path(name_or_path)
-    if not path.is_dir() and _looks_like_a_path(name_or_path):
-        siblings = map(str, path.parent.iterdir()) if path.parent.is_dir() else ()
-        raise UserError(
-            f"{_FLAG} {name_or_path}: no such folder; {_NEEDED} is needed.{did_you_mean(str(path), siblings)}"
-        )
-    source = path if path.is_dir() else name_or_path
+@contextmanager
+def _loading(what: str, needed: str) -> Iterator[None]:
+    """Load quietly inside; what the libraries say about files that are no model becomes one line."""
     try:
         with quiet():
-            # The index first: a model of another kind is refused before gigabytes of it are fetched.
-            index = DiffusionPipeline.load_config(source, revision=revision)
-        _check_pipeline(name_or_path, index)
-        if path.is_dir():
-            return path
-        # safety_checker=None: parts that are given are not fetched.
-        return Path(
-            DiffusionPipeline.download(
-                name_or_path, revision=revision, variant=variant, safety_checker=None, feature_extractor=None
-            )
-        )
-    except (OSError, ValueError) as error:
-        where = "no model_index.json" if path.is_dir() else "neither a folder nor reachable on the hub"
-        raise UserError(
-            f"{_FLAG} {name_or_path}: {where} ({one_line(error)[:200]}); {_NEEDED} is needed. "
-            "Check the name, or the network."
-        ) from error
+            yield
+    except _UNLOADABLE as error:
+        raise UserError(f"{what}: cannot be loaded ({one_line(error)[:300]}); {needed} is needed.") from error
 
 
-def _looks_like_a_path(name: str) -> bool:
-    """Return whether a name can be no hub id, which is `owner/name` or `name`."""
-    return name == "toy" or name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists()
+def _load_text(family: Family, folders: Mapping[str, Path | str], variant: str | None) -> dict[str, Any]:
+    """Return tokenizers and text encoders."""
+    encoders = zip(family.text_encoder_classes, family.text_encoder_names, strict=True)
+    text_encoders = tuple(_text_encoder(kind, folders[name], variant) for kind, name in encoders)
+    tokenizers = tuple(_tokenizer(folders[name]) for name in family.tokenizer_names)
+    for tokenizer, encoder in zip(tokenizers, text_encoders, strict=True):
+        # A tokenizer without a length of its own says 10^30.
+        tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    return {"tokenizers": tokenizers, "text_encoders": text_encoders}
 
 
-def _check_pipeline(name_or_path: str, index: dict) -> None:
-    """Raise UserError unless a model index is that of a plain Stable Diffusion."""
-    kind = index.get("_class_name")
-    if kind != PIPELINE:
-        raise UserError(
-            f"{_FLAG} {name_or_path}: a {kind}; only Stable Diffusion 1.x ({PIPELINE}) can be trained now. "
-            "Name one, for example stable-diffusion-v1-5/stable-diffusion-v1-5."
-        )
+def _load_schedulers(folder: Path, edm: bool) -> dict[str, Any]:
+    """Return the scheduler of training and that of drawing.
+
+    Source: determine_scheduler_type of diffusers' train_dreambooth_lora_sdxl.py.
+    """
+    drawing = _known_scheduler(DDPMScheduler.load_config(folder)["_class_name"])
+    plain = EulerDiscreteScheduler if edm else DDPMScheduler
+    training = EDMEulerScheduler if "EDM" in drawing.__name__ else plain
+    return {"noise_scheduler": training.from_pretrained(folder), "scheduler": drawing.from_pretrained(folder)}
 
 
-def _check_kind(name_or_path: str, unet: UNet2DConditionModel, noise_scheduler: DDPMScheduler) -> None:
-    """Raise UserError for a UNet that takes more than latents, or a prediction that has no target here."""
-    channels = unet.config.in_channels
-    if channels != unet.config.out_channels:
-        kind = "inpainting" if channels == 9 else "unknown"
-        raise UserError(
-            f"{_FLAG} {name_or_path}: its UNet takes {channels} channels and returns "
-            f"{unet.config.out_channels} ({kind}); only plain Stable Diffusion 1.x can be trained now."
-        )
-    prediction = noise_scheduler.config.prediction_type
-    if prediction not in PREDICTION_TYPES:
-        raise UserError(
-            f"{_FLAG} {name_or_path}: predicts {prediction!r}; only {' and '.join(PREDICTION_TYPES)} can be "
-            "trained now."
-        )
+def _sampler(models: Models, name: str | None) -> SchedulerMixin:
+    """Return what takes the noise away."""
+    sampler, config = models.scheduler, models.scheduler.config
+    if name is not None:
+        sampler = _known_scheduler(name).from_config(config)
+    if models.unet.config.out_channels == models.unet.config.in_channels:
+        return sampler
+    # Only this one splits off the variance that such a UNet returns as well.
+    learned = config.get("variance_type") in {"learned", "learned_range"}
+    return DDPMScheduler.from_config(
+        config, variance_type=config.variance_type if learned else "learned_range"
+    )
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def _tokenizer(folder: Path | str) -> CLIPTokenizer:
     """Return a folder's tokenizer, if there is one: transformers would make an empty one and not say so."""
-    if not any((folder / "tokenizer" / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise FileNotFoundError("no tokenizer/tokenizer.json or tokenizer/vocab.json")
-    return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    if isinstance(folder, Path) and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise FileNotFoundError(f"no {' or '.join(f'{folder.name}/{name}' for name in _TOKENIZER_FILES)}")
+    return CLIPTokenizer.from_pretrained(folder)
 
 
-def _scheduler_class(folder: Path) -> type[SchedulerMixin]:
-    """Return the class of the scheduler that a folder was saved with."""
-    return _known_scheduler(DDPMScheduler.load_config(folder, subfolder="scheduler")["_class_name"])
+def _text_encoder(kind: type[PreTrainedModel], folder: Path, variant: str | None) -> PreTrainedModel:
+    """Return a folder's text encoder, if there is one."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder.name}; was it saved without?")
+    return kind.from_pretrained(folder, variant=variant)
 
 
 def _known_scheduler(name: str) -> type[SchedulerMixin]:

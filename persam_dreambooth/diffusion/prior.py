@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from persam_dreambooth.diffusion import randomness
-from persam_dreambooth.diffusion.generate import draw, save_picture
-from persam_dreambooth.diffusion.models import token_ids
+from persam_dreambooth.diffusion.families import family_of
+from persam_dreambooth.diffusion.generate import check_prompt, draw, save_picture
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import write_text
 from persam_dreambooth.photos import list_photos
@@ -24,12 +24,11 @@ from persam_dreambooth.photos import list_photos
 RECORD_FILE = "class_images.json"
 
 NUM_INFERENCE_STEPS = 50
-GUIDANCE_SCALE = 7.5
-"""Both are the pipeline's defaults, with which diffusers' script draws class pictures."""
+"""The pipelines' default, with which diffusers' scripts draw class pictures."""
 
 
 def generate_class_images(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     folder: Path,
     *,
     prompt: str,
@@ -52,7 +51,7 @@ def generate_class_images(
     Raises:
         UserError: the prompt is too long, or the folder's pictures are of another prompt or model.
     """
-    token_ids(pipeline.tokenizer, prompt, "--class_prompt")
+    check_prompt(pipeline, prompt, "--class_prompt")
     folder = Path(folder)
     missing = missing_numbers(folder, num_images)
     if missing:
@@ -64,7 +63,7 @@ def generate_class_images(
             [prompt] * len(numbers),
             [randomness.generator("class picture", number) for number in numbers],
             num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=GUIDANCE_SCALE,
+            guidance_scale=family_of(pipeline).guidance_scale,
         )
         for number, picture in zip(numbers, pictures, strict=True):
             save_picture(picture, folder / f"{number:05d}.png")

@@ -9,7 +9,7 @@ gives the same numbers on every machine.
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -27,11 +27,23 @@ def generator(*key: int | str) -> torch.Generator:
 
 
 @contextmanager
-def seeded(*key: int | str) -> Iterator[None]:
-    """Run a block that draws from torch's global CPU stream, for libraries that take no generator.
+def seeded(*key: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run a block that draws from torch's global streams, for libraries that take no generator.
 
-    The stream inside follows from the key; outside it goes on as if nothing had been drawn.
+    The streams inside follow from the key; outside they go on as if nothing had been drawn.
+
+    Args:
+        key: what the streams belong to.
+        device: whose stream, beside the CPU's.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_number(*key))
+    device, number = torch.device(device), stable_number(*key)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        # Not torch.manual_seed, which would start the stream of every accelerator anew as well.
+        torch.random.default_generator.manual_seed(number)
+        if device.type != "cpu":
+            accelerator = torch.get_device_module(device.type)
+            stack.enter_context(torch.random.fork_rng(devices=[device], device_type=device.type))
+            stack.enter_context(accelerator.device(device))
+            accelerator.manual_seed(number)
         yield

@@ -2,7 +2,7 @@
 
     state = start(models, examples, settings, objective, accelerator=accelerator, max_train_steps=400)
     for progress in train(state): ...
-    unet = finish(state)
+    networks = finish(state)
 
 Logging, checkpoints and pictures are lines in the caller's loop.
 """
@@ -10,116 +10,49 @@ Logging, checkpoints and pictures are lines in the caller's loop.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
-from persam_dreambooth.diffusion.adapters import add_lora, frozen_copy
-from persam_dreambooth.diffusion.dataset import Examples, batch_at
-from persam_dreambooth.diffusion.losses import NoiseScheduler, Objective
-from persam_dreambooth.diffusion.models import Models, learning_rates
-from persam_dreambooth.diffusion.step import diffusion_loss
-from persam_dreambooth.errors import UserError, one_line
+from persam_dreambooth.diffusion import memory, randomness
+from persam_dreambooth.diffusion.acceleration import (
+    accelerate_networks,
+    build_accelerator,
+    cast_weights,
+    weight_dtype,
+)
+from persam_dreambooth.diffusion.dataset import Batch, Examples, batch_at
+from persam_dreambooth.diffusion.losses import Objective
+from persam_dreambooth.diffusion.models import Models
+from persam_dreambooth.diffusion.networks import Networks
+from persam_dreambooth.diffusion.optimizers import (
+    build_optimizer,
+    parameter_groups,
+    set_learning_rate,
+    trained,
+)
+from persam_dreambooth.diffusion.schedules import learning_rates
+from persam_dreambooth.diffusion.step import Losses, diffusion_loss
+from persam_dreambooth.diffusion.trained_networks import base_of, choose_trained, leave_out_unreached
+from persam_dreambooth.diffusion.training_state import Progress, TrainingState, examples_per_step
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.settings import TrainConfig
 
-FALLING_SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial")
-"""Learning rates that depend on how long the whole run is."""
+__all__ = [
+    "Progress",
+    "TrainingState",
+    "build_accelerator",
+    "drawing",
+    "finish",
+    "memory_of",
+    "start",
+    "train",
+]
 
-_HOW = (
-    "max_train_steps",
-    "num_train_epochs",
-    "train_batch_size",
-    "gradient_accumulation_steps",
-    "gradient_checkpointing",
-)
-"""Settings that say how a step is computed or how many there are, not what it computes."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One step, as it is logged."""
-
-    step: int
-    """Steps done, this one included."""
-    loss: float
-    """What was minimised."""
-    instance_loss: float
-    """Error on the subject."""
-    prior_loss: float
-    """Error on class pictures; 0 without."""
-    outside_loss: float
-    """Distance to the base model outside the masks; 0 where it is not held."""
-    lr: float
-    """Learning rate of this step."""
-    grad_norm: float
-    """Norm of the gradient before clipping."""
-    seconds: float
-    """Wall time of this step."""
-
-
-@dataclass(eq=False)
-class TrainingState:
-    """A training between two steps. Only `step` and what the modules hold inside change."""
-
-    accelerator: Accelerator
-    unet: nn.Module
-    """Ready for several processes and mixed precision."""
-    base_unet: nn.Module | None
-    """Predicts as before training, for the prior outside the mask; None where that is not used."""
-    optimizer: AcceleratedOptimizer
-    noise_scheduler: NoiseScheduler
-    examples: Examples
-    objective: Objective
-    settings: TrainConfig
-    learning_rate: Callable[[int], float]
-    """By steps done."""
-    max_train_steps: int
-    step: int = 0
-    """Optimizer steps done."""
-
-    @property
-    def examples_per_step(self) -> int:
-        """Examples of the subject in an optimizer step, over all processes."""
-        passes = self.settings.gradient_accumulation_steps * self.accelerator.num_processes
-        return self.settings.train_batch_size * passes
-
-    @property
-    def what_matters(self) -> dict[str, object]:
-        """Everything that the weights after a given step follow from, as values that JSON holds."""
-        values = dataclasses.asdict(self.settings)
-        values = {name: value for name, value in values.items() if name not in _HOW}
-        if self.settings.lr_scheduler in FALLING_SCHEDULES:
-            values["max_train_steps"] = self.max_train_steps
-        class_images = self.examples.class_images
-        return {
-            **values,
-            **dataclasses.asdict(self.objective),
-            "seed": self.examples.seed,
-            "mixed_precision": self.accelerator.mixed_precision,
-            "examples_per_step": self.examples_per_step,
-            "instance_data": self.examples.instance.digest,
-            "class_data": class_images.digest if class_images is not None else None,
-        }
-
-
-def build_accelerator(mixed_precision: str | None) -> Accelerator:
-    """Return accelerate's view of device, precision and processes.
-
-    Args:
-        mixed_precision: "no", "fp16" or "bf16"; None is what accelerate's own settings say.
-
-    Raises:
-        UserError: the precision does not suit the device.
-    """
-    try:
-        return Accelerator(mixed_precision=mixed_precision)
-    except ValueError as error:
-        raise UserError(f"--mixed_precision {mixed_precision}: {one_line(error)} Use bf16 or no.") from error
+_TERMS = tuple(item.name for item in dataclasses.fields(Losses))
 
 
 def start(
@@ -130,55 +63,59 @@ def start(
     *,
     accelerator: Accelerator,
     max_train_steps: int,
+    caption_dropout: float = 0.0,
 ) -> TrainingState:
-    """Return a training before its first step.
+    """Return a training before its first step. What it does not need leaves the device.
 
     Args:
-        models: the UNet is trained in place: load another for every arm of a comparison.
+        models: UNet and text encoders are trained in place: load others for every arm of a comparison.
         examples: what to train on.
-        settings: batch, optimizer, adapters.
+        settings: batch, optimizer, adapters; rates and weight decays that depend on the model are filled in.
         objective: the weights of the loss.
         accelerator: from `build_accelerator`.
         max_train_steps: optimizer steps of the whole run.
+        caption_dropout: share of the subject's examples whose prompt is dropped.
+
+    Raises:
+        UserError: a layer, a package or a device that a setting needs is not there.
     """
-    unet = models.unet
-    holds_outside = objective.outside_prior_weight > 0 and bool((examples.instance.loss_mask < 1).any())
-    base_unet = frozen_copy(unet).to(accelerator.device) if holds_outside and not settings.use_lora else None
-    if settings.use_lora:
-        add_lora(unet, rank=settings.rank, alpha=settings.lora_alpha, seed=examples.seed)
-        base_unet = unet if holds_outside else None
-    else:
-        unet.requires_grad_(True)
-    if settings.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in unet.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        weight_decay=settings.adam_weight_decay,
-        eps=settings.adam_epsilon,
-        # One pass over the memory: half the time of the loop over tensors on a CPU, a tenth of a toy step.
-        fused=True,
-    )
-    prepared_unet, optimizer = accelerator.prepare(unet.train(), optimizer)
+    text_encoders = models.text_encoders if settings.train_text_encoder else ()
+    networks = Networks(models.unet, text_encoders, models.family)
+    base = base_of(networks, examples, settings, objective, accelerator)
+    choose_trained(networks, settings, examples.seed)
+    for module in networks.modules:
+        cast_weights(module.train(), weight_dtype(accelerator))
+        module.to(accelerator.device)
+    with accelerator.autocast():
+        leave_out_unreached(networks, examples)
+    accelerate_networks(networks, settings)
+    resting = tuple(part for part in (*models.text_encoders, models.vae) if part not in networks.modules)
+    _to_cpu(resting)
+    per_step = examples_per_step(settings, accelerator)
+    groups = parameter_groups(networks, settings, examples_per_step=per_step)
+    rates = tuple(group["lr"] for group in groups)
+    unet, *encoders, optimizer = accelerator.prepare(*networks.modules, build_optimizer(groups, settings))
     return TrainingState(
         accelerator=accelerator,
-        unet=prepared_unet,
-        base_unet=base_unet,
+        networks=dataclasses.replace(networks, unet=unet, text_encoders=tuple(encoders)),
+        base=base,
+        resting=resting,
         optimizer=optimizer,
-        noise_scheduler=models.noise_scheduler,
-        examples=examples,
-        objective=objective,
-        settings=settings,
-        learning_rate=learning_rates(
+        learning_rates=rates,
+        schedule=learning_rates(
             settings.lr_scheduler,
-            settings.learning_rate,
+            1.0,
             warmup_steps=settings.lr_warmup_steps,
             num_steps=max_train_steps,
             num_cycles=settings.lr_num_cycles,
             power=settings.lr_power,
         ),
+        noise_scheduler=models.noise_scheduler,
+        examples=examples,
+        objective=objective,
+        settings=settings,
         max_train_steps=max_train_steps,
+        caption_dropout=caption_dropout,
     )
 
 
@@ -186,72 +123,110 @@ def train(state: TrainingState) -> Iterator[Progress]:
     """Take the remaining steps, one each time the caller asks for the next.
 
     Raises:
-        UserError: the loss or the gradient is no number any more; the weights are those of the step before.
+        UserError: the loss or the gradient is no number any more, and the weights are those of the step
+            before; or memory does not suffice.
     """
     while state.step < state.max_train_steps:
         began = time.perf_counter()
-        learning_rate = state.learning_rate(state.step)
-        losses, grad_norm = _optimizer_step(state, learning_rate)
+        factor = state.schedule(state.step)
+        try:
+            losses, grad_norm = _optimizer_step(state, factor)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            raise memory.out_of_memory(state.step + 1, error, _contents(state)) from error
         state.step += 1
         yield Progress(
             step=state.step,
-            loss=losses[0],
-            instance_loss=losses[1],
-            prior_loss=losses[2],
-            outside_loss=losses[3],
-            lr=learning_rate,
+            loss=losses["total"],
+            **{f"{name}_loss": value for name, value in losses.items() if name != "total"},
+            lr=state.learning_rates[0] * factor,
             grad_norm=grad_norm,
             seconds=time.perf_counter() - began,
         )
 
 
-def finish(state: TrainingState) -> nn.Module:
-    """Return the trained UNet, the very one of the models at the start, ready to draw and to save."""
-    unet = state.accelerator.unwrap_model(state.unet, keep_fp32_wrapper=False)
-    return unet.requires_grad_(False).eval()
+def finish(state: TrainingState) -> Networks:
+    """Return the trained networks, the very ones of the models at the start, ready to draw and to save."""
+    for module in state.networks.modules:
+        bare = state.accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+        cast_weights(bare.requires_grad_(False).eval(), torch.float32)
+    return state.trained
 
 
-def _optimizer_step(state: TrainingState, learning_rate: float) -> tuple[list[float], float]:
-    """Take one step; return the loss, its three terms and the gradient's norm."""
+@contextmanager
+def drawing(state: TrainingState) -> Iterator[None]:
+    """Let the networks in training draw inside; afterwards training goes on as if they had not."""
+    for module in state.networks.modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in state.networks.modules:
+            module.train()
+        _to_cpu(state.resting)
+
+
+def memory_of(state: TrainingState) -> memory.MemoryEstimate:
+    """Return what the training will take on the device of each process."""
+    return memory.estimate(_contents(state))
+
+
+def _optimizer_step(state: TrainingState, factor: float) -> tuple[dict[str, float], float]:
+    """Take one step; return the loss and its terms, and the gradient's norm."""
     accelerator, optimizer = state.accelerator, state.optimizer
-    batch_size, passes = state.settings.train_batch_size, state.settings.gradient_accumulation_steps
-    sums, names = torch.zeros(4, device=accelerator.device), []
+    passes = state.settings.gradient_accumulation_steps
+    sums, names = torch.zeros(len(_TERMS), device=accelerator.device), []
     for number in range(passes):
-        first = (number * accelerator.num_processes + accelerator.process_index) * batch_size
-        batch = batch_at(
-            state.examples,
-            state.step,
-            range(first, first + batch_size),
-            examples_per_step=state.examples_per_step,
-            num_train_timesteps=state.noise_scheduler.config.num_train_timesteps,
-        ).to(accelerator.device)
+        batch = _batch(state, number).to(accelerator.device)
         names += batch.names
-        # Gradients are summed over processes once, in the last pass.
-        with nullcontext() if number == passes - 1 else accelerator.no_sync(state.unet):
-            with accelerator.autocast():
-                losses = diffusion_loss(
-                    state.unet, state.noise_scheduler, batch, state.objective, state.base_unet
-                )
-            # The mean over passes of equal size is the mean over all examples. Not left to accelerate, whose
-            # number of passes is one for all accelerators of a process.
-            accelerator.backward(losses.total / passes)
-        sums += torch.stack([losses.total, losses.instance, losses.prior, losses.outside]).detach()
-    means = accelerator.reduce(sums / passes, reduction="mean").tolist()
-    _check_number(state, "loss", means[0], names)
-    grad_norm = float(accelerator.clip_grad_norm_(_trained(state.unet), state.settings.max_grad_norm))
+        with ExitStack() as stack:
+            # What draws inside the networks (dropout) draws the same in a run that was stopped in between.
+            stack.enter_context(
+                randomness.seeded(state.examples.seed, "dropout", state.step, _first_example(state, number))
+            )
+            # Gradients are summed over processes once, in the last pass.
+            for module in state.networks.modules if number < passes - 1 else ():
+                stack.enter_context(accelerator.no_sync(module))
+            terms = diffusion_loss(state.networks, state.noise_scheduler, batch, state.objective, state.base)
+            # The mean over passes of equal size is the mean over all examples.
+            accelerator.backward(terms.total / passes)
+        sums += torch.stack([getattr(terms, name) for name in _TERMS]).detach()
+    weights = [weight for module in state.networks.modules for weight in trained(module)]
+    norm = accelerator.clip_grad_norm_(weights, state.settings.max_grad_norm)
+    means = accelerator.reduce(sums / passes, reduction="mean")
+    # Read together: each reading waits for the device.
+    *values, grad_norm = torch.cat([means, norm.detach().reshape(1)]).tolist()
+    losses = dict(zip(_TERMS, values, strict=True))
+    _check_number(state, "loss", losses["total"], names)
     if accelerator.scaler is None:
         # With fp16 a gradient out of range is expected now and then: the scaler leaves that step out.
         _check_number(state, "gradient", grad_norm, names)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+    for group, rate in zip(optimizer.param_groups, state.learning_rates, strict=True):
+        set_learning_rate(group, rate * factor)
     optimizer.step()
     optimizer.zero_grad()
-    return means, grad_norm
+    return losses, grad_norm
 
 
-def _trained(unet: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters in training."""
-    return [parameter for parameter in unet.parameters() if parameter.requires_grad]
+def _batch(state: TrainingState, number: int) -> Batch:
+    """Return this process's examples of one of the passes of the step to come."""
+    first = _first_example(state, number)
+    return batch_at(
+        state.examples,
+        state.step,
+        range(first, first + state.settings.train_batch_size),
+        examples_per_step=state.examples_per_step,
+        num_train_timesteps=state.noise_scheduler.config.num_train_timesteps,
+        noise_offset=state.settings.noise_shift,
+        caption_dropout=state.caption_dropout,
+    )
+
+
+def _first_example(state: TrainingState, number: int) -> int:
+    """Return the number within the step of the first example of this process's pass."""
+    passes_before = number * state.accelerator.num_processes + state.accelerator.process_index
+    return passes_before * state.settings.train_batch_size
 
 
 def _check_number(state: TrainingState, what: str, value: float, names: list[str]) -> None:
@@ -262,3 +237,14 @@ def _check_number(state: TrainingState, what: str, value: float, names: list[str
             "a number is needed. The last checkpoint is kept; try a lower --learning_rate than "
             f"{state.settings.learning_rate}, or --mixed_precision no."
         )
+
+
+def _contents(state: TrainingState) -> memory.Contents:
+    """Return what a step takes memory for."""
+    return memory.Contents(state.trained, state.base, state.resting, _batch(state, 0), state.settings)
+
+
+def _to_cpu(modules: tuple[nn.Module, ...]) -> None:
+    """Take modules off the device."""
+    for module in modules:
+        module.to("cpu")
