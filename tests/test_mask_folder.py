@@ -8,7 +8,8 @@ from PIL import Image
 from sam_models import constant_segmenter, random_sam, scene
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.record import LeftOut, MaskFolder
+from persam_dreambooth.masks.folder import MaskFolder
+from persam_dreambooth.masks.record import LeftOut
 from persam_dreambooth.masks.stage import conclude, find_masks
 from persam_dreambooth.photos import read_photos, write_mask
 from persam_dreambooth.sam.segmenter import Segmenter
@@ -107,7 +108,7 @@ def test_nothing_found_is_no_mask_and_no_error_while_a_photo_is_left(album, blin
 
 def test_no_photo_left_is_an_error_that_names_the_page(album, tmp_path):
     photos = read_photos(album)
-    folder = MaskFolder(tmp_path / "masks", photos, {photo.stem: "" for photo in photos})
+    folder = MaskFolder(tmp_path / "masks", photos)
     for photo in photos:
         folder.leave_out(LeftOut(photo.stem, "not there", 0.1, {}))
     expected = r"^--min_confidence 0\.2: each of the 3 photos was left out; .*masks\.html"

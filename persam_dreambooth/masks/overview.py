@@ -5,15 +5,12 @@ from pathlib import Path
 
 from persam_dreambooth.files import atomic_path, write_text
 from persam_dreambooth.masks.flags import flags, worst_first
+from persam_dreambooth.masks.folder import PAGE_FILE, PROPOSALS_FILE, SHEET_FILE, MaskFolder
 from persam_dreambooth.masks.page import masks_page
 from persam_dreambooth.masks.proposals import Proposal
-from persam_dreambooth.masks.record import LeftOut, MaskFolder, SubjectMask
+from persam_dreambooth.masks.record import LeftOut, SubjectMask
 from persam_dreambooth.masks.sheet import Row, contact_sheet
 from persam_dreambooth.photos import Photo
-
-SHEET_FILE = "contact_sheet.png"
-PAGE_FILE = "masks.html"
-PROPOSALS_FILE = "proposals.png"
 
 SIGNS = {
     "iou_prediction": "predicted IoU",

@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.cells import Reference
-from persam_dreambooth.masks.record import MaskFolder, SubjectMask, left_out, subject_mask
-from persam_dreambooth.masks.references import Hint, mask_hint, owner_of
+from persam_dreambooth.masks.failures import naming
+from persam_dreambooth.masks.folder import MaskFolder
+from persam_dreambooth.masks.record import SubjectMask, left_out, subject_mask
+from persam_dreambooth.masks.references import Hint, Hints, mask_hint, owner_of, with_corrections
 from persam_dreambooth.masks.search import Finding, search
-from persam_dreambooth.masks.stage import ALGORITHM, conclude, naming
+from persam_dreambooth.masks.stage import ALGORITHM, conclude
 from persam_dreambooth.masks.subject import Subject, remember
 from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.segmenter import Segmenter, model_digest
@@ -50,10 +52,12 @@ def find_subjects(
         UserError: a name or a mask cannot be used; no photo of a subject is left.
     """
     hints = read_subjects(photos, named, settings)
+    folders = {name: MaskFolder(Path(out_dir) / name, photos) for name in hints}
+    for name, folder in folders.items():
+        hints[name] = list(with_corrections(Hints({}, tuple(hints[name])), photos, folder).references)
     inputs = _inputs(photos, hints, settings, f"{ALGORITHM} {method}", model_digest(sam))
-    folders = {name: MaskFolder(Path(out_dir) / name, photos, inputs[name]) for name in hints}
-    for folder in folders.values():
-        folder.keep(settings.min_confidence)
+    for name, folder in folders.items():
+        folder.keep(inputs[name], settings.min_confidence)
     todo = [photo for photo in photos if any(not _is_decided(folder, photo) for folder in folders.values())]
     segmenter = Segmenter.load(sam, device) if todo else None
     for name, folder in folders.items():
@@ -72,7 +76,9 @@ def find_subjects(
             if hint.photo.stem not in folder.masks:
                 folder.add(subject_mask(hint.photo.stem, hint.mask, "given"))
     if segmenter is not None:
-        subjects = {name: _remember(segmenter, own, method, settings) for name, own in hints.items()}
+        subjects = {
+            name: _remember(segmenter, own, method, settings, Path(out_dir)) for name, own in hints.items()
+        }
         for photo in tqdm(todo, desc="masks", unit="photo", disable=None):
             with naming([photo], Path(out_dir)):
                 _search_one(photo, folders, segmenter, subjects, settings.min_confidence)
@@ -142,9 +148,14 @@ def _is_decided(folder: MaskFolder, photo: Photo) -> bool:
     return photo.stem in folder.masks or photo.stem in folder.left_out
 
 
-def _remember(segmenter: Segmenter, hints: list[Hint], method: str, settings: SearchConfig) -> Subject:
+def _remember(
+    segmenter: Segmenter, hints: list[Hint], method: str, settings: SearchConfig, folder: Path
+) -> Subject:
     """Return a subject as its masks show it."""
-    references = [Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name) for hint in hints]
+    references = []
+    for hint in hints:
+        with naming([hint.photo], folder):
+            references.append(Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name))
     return remember(
         segmenter, references, method=method, solver=settings.fit_solver, compat=settings.persam_compat
     )
