@@ -170,13 +170,13 @@ class MaskFolder:
         old = self._entry(stem)
         if old is None or old["inputs"] != self._inputs[stem]:
             return
-        sure = (old["confidence"] or 0.0) >= min_confidence
-        if stem in self._there and (sure or old["confidence"] is None):
+        # Without a confidence: a mask that a person marked, or a photo in which there was none at all.
+        is_sure = old["confidence"] is not None and old["confidence"] >= min_confidence
+        if stem in self._there and (is_sure or old["confidence"] is None):
             known = {name: old[name] for name in names_of(SubjectMask) if name != "mask"}
             self.masks[stem] = SubjectMask(mask=self._there[stem], **known)
-        elif stem not in self._there and stem in self._old.left_out:
-            if old["confidence"] is None or not sure:
-                self.left_out[stem] = LeftOut(**{name: old[name] for name in names_of(LeftOut)})
+        elif stem in self._old.left_out and not is_sure:
+            self.left_out[stem] = LeftOut(**{name: old[name] for name in names_of(LeftOut)})
 
     def _common(self, stem: str) -> dict[str, str]:
         """Return what the record says of every photo."""

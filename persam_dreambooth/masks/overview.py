@@ -40,7 +40,7 @@ def write_overview(photos: list[Photo], folder: MaskFolder, latent_size: tuple[i
     Args:
         photos: of the album; each has a mask in the folder or is left out.
         folder: the masks.
-        latent_size: (rows, columns) of the latents, or None for an eighth of each photo.
+        latent_size: as in `sheet.latent_mask`.
     """
     areas = tuple(mask.area_fraction for mask in folder.masks.values())
     flagged = {

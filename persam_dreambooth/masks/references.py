@@ -199,7 +199,7 @@ def _typed(photos: list[Photo], search: SearchConfig, chosen: Photo | None) -> l
                 "the flag out."
             )
         found = [mask_hint(chosen or owner_of(path, photos), path, "--reference_mask") for path in paths]
-        _check_distinct(found)
+        check_distinct(found, "--reference_mask")
         return found
     photo = chosen or photos[0]
     flags = ("reference_box", "reference_points", "reference_scribble")
@@ -215,14 +215,14 @@ def _typed(photos: list[Photo], search: SearchConfig, chosen: Photo | None) -> l
     return [Hint(photo, flag.removeprefix("reference_"), f"--{flag}", digest)]
 
 
-def _check_distinct(found: list[Hint]) -> None:
-    """Raise UserError where two masks are of one photo."""
+def check_distinct(found: list[Hint], flag: str) -> None:
+    """Raise UserError where two masks of a subject, which the flag named, are of one photo."""
     owners: dict[str, Hint] = {}
     for hint in found:
         other = owners.setdefault(hint.photo.stem, hint)
         if other is not hint:
             raise UserError(
-                f"--reference_mask {hint.name}: belongs to {hint.photo.path.name}, as {other.name} does; "
+                f"{flag} {hint.name}: belongs to {hint.photo.path.name}, as {other.name} does; "
                 "each mask needs a photo of its own. Name the masks after their photos."
             )
 

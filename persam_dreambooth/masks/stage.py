@@ -39,7 +39,7 @@ from persam_dreambooth.settings import SearchConfig
 __all__ = ["SubjectMask", "find_masks"]
 
 # Raise it when the same photos, hint and model give other masks than before: kept ones are then found again.
-ALGORITHM = 2
+ALGORITHM = 3
 
 # Photos that the encoder sees at once on a GPU; on a CPU that gains nothing.
 _GPU_BATCH = 4
@@ -68,7 +68,7 @@ def find_masks(
         sam: `toy`, a folder, a hub id, or an original checkpoint.
         method: `persam_f` or `persam`.
         device: where SAM runs.
-        latent_size: (rows, columns) of the latents, for the sheets and the flags.
+        latent_size: (rows, columns) of the training square's latents, for the sheets and the flags.
         changes: single settings, over those of `settings`: `reference_box=(40, 30, 200, 220)`. Of
             `reference_mask` one path is as good as a list.
 

@@ -18,13 +18,23 @@ from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.failures import naming
 from persam_dreambooth.masks.folder import MaskFolder
 from persam_dreambooth.masks.record import SubjectMask, left_out, subject_mask
-from persam_dreambooth.masks.references import Hint, Hints, mask_hint, owner_of, with_corrections
+from persam_dreambooth.masks.references import (
+    Hint,
+    Hints,
+    check_distinct,
+    mask_hint,
+    owner_of,
+    with_corrections,
+)
 from persam_dreambooth.masks.search import Finding, search
 from persam_dreambooth.masks.stage import ALGORITHM, conclude
 from persam_dreambooth.masks.subject import Subject, remember
 from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.segmenter import Segmenter, model_digest
 from persam_dreambooth.settings import SearchConfig
+
+# A mask of which others take more than the rest was of one of them, not of what overlaps it.
+_LEAST_KEPT = 0.5
 
 
 def find_subjects(
@@ -108,6 +118,8 @@ def read_subjects(photos: list[Photo], named: Sequence[str], settings: SearchCon
                 "needed. For example --subjects cat=00.cat.png dog=03.dog.png."
             )
         hints.setdefault(name, []).append(mask_hint(owner_of(Path(path), photos), Path(path), "--subjects"))
+    for own in hints.values():
+        check_distinct(own, "--subjects")
     if len(hints) < 2:
         raise UserError(
             f"--subjects {' '.join(named)}: one subject; at least two are needed. For one, use "
@@ -190,13 +202,19 @@ def _search_one(
             logits[name] = findings[name].best.logits(segmenter).cpu()
     won = compete(logits) if logits else {}
     for name, finding in findings.items():
-        best = finding.best
-        if name in won and won[name].any():
-            mask = won[name].numpy()
-            found = subject_mask(
-                photo.stem, mask, subjects[name].method, best.found, best.confidence, best.how
-            )
-            folders[name].add(found)
+        best, reason = finding.best, finding.reason
+        if reason is None:
+            kept = float(won[name].sum() / (logits[name] > 0).sum())
+            reason = None if kept >= _LEAST_KEPT else _outdone(kept)
+        if reason is not None:
+            # Where it was outdone, its confidence says nothing: it was that of the other one's mask.
+            trust = best.confidence if best and finding.reason else None
+            folders[name].leave_out(left_out(photo.stem, reason, trust))
             continue
-        reason = finding.reason or "another subject is likelier at every pixel"
-        folders[name].leave_out(left_out(photo.stem, reason, best and best.confidence))
+        mask, method = won[name].numpy(), subjects[name].method
+        folders[name].add(subject_mask(photo.stem, mask, method, best.found, best.confidence, best.how))
+
+
+def _outdone(kept: float) -> str:
+    """Return why a subject is left out of which others took all but a share."""
+    return f"another subject is likelier at {1 - kept:.0%} of its pixels"
