@@ -11,7 +11,7 @@ from sam_models import random_sam, scene
 from persam_dreambooth.diffusion.encode import Geometry, square
 from persam_dreambooth.diffusion.encode import latent_mask as diffusion_mask
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.confidence import WEIGHTS
+from persam_dreambooth.masks.confidence import SIGNS
 from persam_dreambooth.masks.page import masks_page
 from persam_dreambooth.masks.sheet import TILE, Row, contact_sheet, latent_mask
 from persam_dreambooth.masks.stage import find_masks
@@ -98,7 +98,7 @@ def test_the_record_can_be_read(hinted, sam, tmp_path):
     assert (entry["photo"], entry["source"], entry["digest"]) == ("01.png", "persam_f", masks["01"].digest)
     assert sum(entry["mask_weights"]) == pytest.approx(1)
     assert 0 < entry["confidence"] < 1
-    assert set(entry["confidence_parts"]) == set(WEIGHTS)
+    assert set(entry["confidence_parts"]) == set(SIGNS)
     assert isinstance(entry["flags"], dict)
     assert record["masks"]["00"]["confidence"] is None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, grid_sample, pad
@@ -35,6 +35,8 @@ class Reference:
     """True on the subject, at the photo's size."""
     name: str
     """The mask's file, for error texts."""
+    pixels: UInt8[np.ndarray, "H W 3"] | None = None
+    """The photo, where colours are to be compared."""
 
 
 def subject_cells(

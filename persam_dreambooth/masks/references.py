@@ -161,7 +161,7 @@ def references_of(
             is_mask = hint.mask is not None
             masks[stem] = hint.mask if is_mask else _mask_of(hint, segmenter, embeddings[stem], search)
     references = [
-        Reference(embeddings[hint.photo.stem], masks[hint.photo.stem], hint.name)
+        Reference(embeddings[hint.photo.stem], masks[hint.photo.stem], hint.name, hint.photo.pixels)
         for hint in marked.references
     ]
     return references, masks

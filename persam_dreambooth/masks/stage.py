@@ -191,7 +191,7 @@ def _references(
         write_proposals(folder.path, photos, proposals)
         winner = chosen(proposals, options.reference_choice)
         photo = photos[winner.photo_index]
-        references = [Reference(embeddings[photo.stem], winner.mask, str(photo.path))]
+        references = [Reference(embeddings[photo.stem], winner.mask, str(photo.path), photo.pixels)]
         masks, sources = {photo.stem: winner.mask}, {photo.stem: "proposed"}
         number = options.reference_choice or 1
         folder.tell(

@@ -167,7 +167,9 @@ def _remember(
     references = []
     for hint in hints:
         with naming([hint.photo], folder):
-            references.append(Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name))
+            references.append(
+                Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name, hint.photo.pixels)
+            )
     return remember(
         segmenter, references, method=method, solver=settings.fit_solver, compat=settings.persam_compat
     )
