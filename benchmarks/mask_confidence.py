@@ -9,31 +9,28 @@ the error (1 - IoU) that is caught when the 5 % least confident masks are reject
 and confidence without it order the masks, what a threshold leaves out, and what a second pass with the
 confident photos as further references gains.
 
-An album is one individual: a reference with its true mask, photos of it at other places, and one photo of
-another individual, whose right answer is "not in this photo" and whose IoU is 0.
+An album (confidence_albums.py) is one individual: a reference with its true mask; four photos of it at other
+places, of which one shows another individual behind it and one is dark, blurred and noisy; and a photo of the
+other individual alone, whose right answer is "not in this photo" and whose IoU is 0.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import torch
+from confidence_albums import PHOTOS, scenes_of
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import confidence as model
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.subject import METHODS, Subject, look_for, remember
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
-from persam_dreambooth.toyworld.scene import BACKGROUNDS, SUBJECTS, Scene, render
+from persam_dreambooth.toyworld.scene import Scene
 
-PHOTOS = 5
-"""Of the subject in an album, the reference among them."""
-FIRST_IDENTITY = 30_000
-"""No training saw an individual of this number."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 BANK_CONFIDENCE, UNSURE = 0.6, 0.5
 """From where on a photo joins the references, and up to where one is done again."""
@@ -57,33 +54,19 @@ class Case:
         return model.expected_iou(self.parts)
 
 
-def scenes_of(album: int) -> list[Scene]:
-    """Return an album's scenes: the reference, the subject elsewhere, and last another individual."""
-    rng = Random(f"confidence {album}")
-    subject, other = rng.choice(list(SUBJECTS)), rng.choice(list(SUBJECTS))
-    identity = FIRST_IDENTITY + album
-    scenes = [
-        render(subject, rng.choice(list(BACKGROUNDS)), identity, rng.getrandbits(20)) for _ in range(PHOTOS)
-    ]
-    return [
-        *scenes,
-        render(other, rng.choice(list(BACKGROUNDS)), identity + 500_000, rng.getrandbits(20)),
-    ]
-
-
 def search(segmenter: Segmenter, album: int, method: str) -> list[Case]:
     """Return what was found in an album, once the confident photos have had their say too."""
     scenes = scenes_of(album)
     embeddings = [segmenter.encode(scene.image) for scene in scenes]
-    given = Reference(embeddings[0], scenes[0].mask, f"album {album}")
+    given = Reference(embeddings[0], scenes[0].mask, f"album {album}", scenes[0].image)
     subject = remember(segmenter, [given], method=method)
     first = [
         _case(segmenter, scene, embedding, subject, shown=number < PHOTOS)
         for number, (scene, embedding) in enumerate(zip(scenes[1:], embeddings[1:], strict=True), start=1)
     ]
     sure = [
-        Reference(embedding, mask, "a confident photo")
-        for embedding, (case, mask) in zip(embeddings[1:], first, strict=True)
+        Reference(embedding, mask, "a confident photo", scene.image)
+        for scene, embedding, (case, mask) in zip(scenes[1:], embeddings[1:], first, strict=True)
         if case is not None and case.value >= BANK_CONFIDENCE
     ]
     if not sure:
@@ -114,23 +97,42 @@ def _case(
     return Case(subject.method, trust.parts, measured, shown), found.mask.cpu().numpy()
 
 
-def fit(cases: Sequence[Case], ridge: float = 1.0) -> tuple[float, dict[str, float]]:
-    """Return bias and weights of the logistic model whose mean log loss against the IoUs is least.
+def fit(
+    cases: Sequence[Case], names: Sequence[str], goals: Sequence[float], ridge: float = 1.0
+) -> model.Factor:
+    """Return the logistic model on some signs whose mean log loss against the goals is least.
 
-    Newton's method; the weights, not the bias, are held small by `ridge` (as of so many photos).
+    Newton's method; the weights, not the bias, are held small by `ridge` (as of so many photos). Signs whose
+    weight would be negative are left out, the most negative first: they keep a weight of 0.
     """
-    names = list(model.WEIGHTS)
-    x = np.array([[1.0, *(case.parts[name] for name in names)] for case in cases])
-    y = np.array([case.iou for case in cases])
-    penalty = ridge * np.diag([0.0] + [1.0] * len(names))
+    used = list(names)
+    while True:
+        x = np.array([[1.0, *(model.log_sign(name, case.parts[name]) for name in used)] for case in cases])
+        beta = _newton(x, np.array(goals), ridge * np.diag([0.0] + [1.0] * len(used)))
+        if len(used) == 0 or beta[1:].min() >= 0:
+            break
+        used.pop(int(beta[1:].argmin()))
+    found = dict(zip(used, beta[1:], strict=True))
+    weights = {name: round(float(found.get(name, 0.0)), 2) for name in names}
+    return model.Factor(round(float(beta[0]), 2), weights)
+
+
+def _newton(x: np.ndarray, y: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Return the coefficients of the logistic regression of y on x."""
     beta = np.zeros(x.shape[1])
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ beta))
         slope = x.T @ (p - y) + penalty @ beta
         beta -= np.linalg.solve((x.T * (p * (1 - p))) @ x + penalty, slope)
-    return round(float(beta[0]), 2), {
-        name: round(float(value), 2) for name, value in zip(names, beta[1:], strict=True)
-    }
+    return beta
+
+
+def fit_both(cases: Sequence[Case]) -> tuple[model.Factor, model.Factor]:
+    """Return the factors: whether it is the subject, from all masks; its IoU, from those of the subject."""
+    is_subject = [float(case.iou >= 0.5) for case in cases]
+    identity = fit(cases, list(model.IDENTITY.weights), is_subject)
+    right = [case for case in cases if case.iou >= 0.5]
+    return identity, fit(right, list(model.QUALITY.weights), [case.iou for case in right])
 
 
 def judge(cases: Sequence[Case]) -> dict[str, object]:
@@ -167,7 +169,7 @@ def judge(cases: Sequence[Case]) -> dict[str, object]:
                 "alone": order(np.array([case.parts[name] for case in cases]), iou),
                 "without_it": order(np.array([_without(case, name) for case in cases]), iou),
             }
-            for name in model.WEIGHTS
+            for name in model.SIGNS
         }
         | {"confidence": order(value, iou)},
         "left_out": {
@@ -198,8 +200,8 @@ def order(value: np.ndarray, iou: np.ndarray) -> float:
 
 
 def _without(case: Case, name: str) -> float:
-    """Return a case's confidence score as if a sign were the same everywhere."""
-    return sum(weight * case.parts[other] for other, weight in model.WEIGHTS.items() if other != name)
+    """Return a case's confidence as if a sign were 1 everywhere."""
+    return model.expected_iou(case.parts | {name: 1.0})
 
 
 def show(result: dict) -> None:
@@ -251,9 +253,9 @@ def main() -> None:
             for method in METHODS
             for case in search(segmenter, album, method)
         ]
-        model.BIAS, model.WEIGHTS = fit(cases)
-        print(f"for masks/confidence.py, fitted on {len(cases)} photos:\n\nBIAS = {model.BIAS}\nWEIGHTS = {{")
-        print("".join(f'    "{name}": {value},\n' for name, value in model.WEIGHTS.items()) + "}\n")
+        model.IDENTITY, model.QUALITY = fit_both(cases)
+        print(f"for masks/confidence.py, fitted on {len(cases)} photos:\n")
+        print(f"IDENTITY = {model.IDENTITY}\nQUALITY = {model.QUALITY}\n")
     cases = [
         case
         for album in range(args.num_albums)
@@ -265,7 +267,10 @@ def main() -> None:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(
-            json.dumps({"bias": model.BIAS, "weights": model.WEIGHTS, **result}, indent=1) + "\n"
+            json.dumps(
+                {"identity": asdict(model.IDENTITY), "quality": asdict(model.QUALITY), **result}, indent=1
+            )
+            + "\n"
         )
 
 

@@ -175,9 +175,11 @@ def test_a_box_or_points_mark_one_object(marked, hint):
     ("hint", "subjects", "expected"),
     [
         ({}, (), r"^--video: nothing marks the subject on the first frame; a hint is needed\. Give "),
-        ({"reference_photo": "1"}, (), r"^--reference_photo: is for photos; with --video the reference is"),
-        ({"reference_choice": 2}, (), r"^--reference_choice: is for photos; "),
+        ({"reference_photo": "1"}, (), r"^--reference_photo 1: is for photos; with --video the reference is"),
+        ({"reference_choice": 2}, (), r"^--reference_choice 2: is for photos; "),
         ({"save_intermediates": True}, (), r"^--save_intermediates: is for photos; "),
+        ({"min_confidence": 0.5}, (), r"^--min_confidence 0\.5: is for photos; .* presence"),
+        ({"min_confidence": 0}, ("a=b",), r"^--min_confidence 0: is for photos; "),
         ({"reference_points": (1.0, 2.0)}, ("a=b",), r"^--subjects: goes with none of --reference_\.\.\.; "),
         ({}, ("cat",), r"^--subjects cat: is not name=mask, or .* For example --subjects cat=cat\.png dog"),
         ({}, ("../cat=x.png",), r"^--subjects \.\./cat=x\.png: is not name=mask, "),

@@ -169,3 +169,22 @@ def test_segment_writes_a_mask_for_every_photo(album, tmp_path, sam, capsys):
     with Image.open(tmp_path / "out" / "01.png") as mask:
         assert mask.size == (SIZE[1], SIZE[0])
     assert "00: given" in capsys.readouterr().out
+
+
+def test_every_kind_of_photo_gets_a_mask_of_its_upright_size(album, tmp_path, sam):
+    picture = Image.fromarray(scene(*SIZE, seed=2)[0])
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned clockwise by a quarter
+    picture.save(album / "exif.jpg", exif=turned)
+    picture.convert("CMYK").save(album / "cmyk.jpg")
+    picture.convert("P").save(album / "palette.png")
+    picture.save(album / "other_name.png", format="JPEG")
+    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(album / "grey16.png")
+    picture.putalpha(200)
+    picture.save(album / "alpha.png")
+    argv = ["segment", "--photos", album, "--out", tmp_path / "out", "--sam", sam, "--min_confidence", 0]
+    main([*map(str, argv), "--method", "persam"])
+    for name in ("exif", "cmyk", "palette", "other_name", "grey16", "alpha"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as mask:
+            assert (mask.mode, mask.size) == ("L", SIZE if name == "exif" else SIZE[::-1])
+            assert set(np.unique(mask)) == {0, 255}

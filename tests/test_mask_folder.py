@@ -1,6 +1,7 @@
 """A folder of masks while it is filled: what is left out, what survives, what lies beside the masks."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from PIL import Image
 from sam_models import constant_segmenter, random_sam, scene
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.record import LeftOut, MaskFolder
+from persam_dreambooth.masks.folder import MaskFolder
+from persam_dreambooth.masks.record import LeftOut
 from persam_dreambooth.masks.stage import conclude, find_masks
 from persam_dreambooth.photos import read_photos, write_mask
 from persam_dreambooth.sam.segmenter import Segmenter
@@ -107,7 +109,7 @@ def test_nothing_found_is_no_mask_and_no_error_while_a_photo_is_left(album, blin
 
 def test_no_photo_left_is_an_error_that_names_the_page(album, tmp_path):
     photos = read_photos(album)
-    folder = MaskFolder(tmp_path / "masks", photos, {photo.stem: "" for photo in photos})
+    folder = MaskFolder(tmp_path / "masks", photos)
     for photo in photos:
         folder.leave_out(LeftOut(photo.stem, "not there", 0.1, {}))
     expected = r"^--min_confidence 0\.2: each of the 3 photos was left out; .*masks\.html"
@@ -204,3 +206,19 @@ def test_settings_are_a_record_and_single_ones_go_over_it(album, sam, tmp_path):
     assert list(masks) == ["00", "01", "02"]
     with pytest.raises(TypeError, match="unexpected keyword argument 'reference_mosk'"):
         find_masks(read_photos(album), out_dir=tmp_path / "out", reference_mosk=mask)
+
+
+def test_sheet_and_page_show_the_worst_first(album, sam, tmp_path):
+    for number, seed in ((3, 5), (4, 9)):
+        Image.fromarray(scene(90, 90, seed=seed)[0]).save(album / f"{number:02}.png")
+    first = run(album, sam)
+    values = sorted(mask.confidence for mask in first.values() if mask.confidence is not None)
+    masks = run(album, sam, min_confidence=(values[1] + values[2]) / 2)
+    found = [stem for stem in masks if stem != "00"]
+    expected = [
+        *(stem for stem in first if stem not in masks),
+        *sorted(found, key=lambda stem: masks[stem].confidence),
+        "00",
+    ]
+    text = (tmp_path / "masks" / "masks.html").read_text()
+    assert re.findall(r"<h2>(\d+)\.png</h2>", text) == expected

@@ -139,4 +139,27 @@ def test_every_command_has_its_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
-    assert "usage: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "usage: " in told
+    # Where tyro cannot read a docstring, it shows it whole and the flags without a text.
+    assert "Args:" not in told
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_click_beside_the_subject_takes_its_place_out_of_the_mask(tmp_path, number):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    Image.fromarray(SCENES[number].image).save(folder / "00.png")
+    x, y = middle(number)
+    before = run(folder, reference_points=(x, y))["00"].mask
+    # A pixel of that mask, among the farthest from the first click.
+    rows, columns = np.nonzero(before)
+    far = np.argsort((columns - x) ** 2 + (rows - y) ** 2)[int(0.9 * len(rows))]
+    points = (x, y, float(columns[far]), float(rows[far]))
+    taken_out, kept = (
+        run(folder, reference_points=points, reference_labels=(1, label))["00"].mask for label in (0, 1)
+    )
+    assert not taken_out[rows[far], columns[far]]
+    assert taken_out[int(y), int(x)]
+    assert taken_out.sum() < before.sum()
+    assert kept[rows[far], columns[far]]

@@ -25,7 +25,7 @@ def case():
     """A random SAM, what it remembers of a disc, and another photo, encoded."""
     segmenter = random_segmenter()
     (first, mask), (second, _) = scene(96, 128), scene(120, 80, seed=1)
-    subject = remember(segmenter, [Reference(segmenter.encode(first), mask, "mask")], method="persam")
+    subject = remember(segmenter, [Reference(segmenter.encode(first), mask, "mask", first)], method="persam")
     return segmenter, second, segmenter.encode(second), subject
 
 
@@ -65,7 +65,7 @@ def test_the_authors_programs_have_one_way(case):
 def test_no_usable_mask_is_an_answer():
     segmenter = constant_segmenter(-1.0)
     (first, mask), (second, _) = scene(96, 128), scene(120, 80, seed=1)
-    subject = remember(segmenter, [Reference(segmenter.encode(first), mask, "mask")], method="persam")
+    subject = remember(segmenter, [Reference(segmenter.encode(first), mask, "mask", first)], method="persam")
     found = run((segmenter, second, segmenter.encode(second), subject), 0.0)
     assert found.best is None
     assert found.first is None
@@ -73,11 +73,12 @@ def test_no_usable_mask_is_an_answer():
 
 
 @pytest.mark.parametrize(
-    ("cycle", "text"), [(0.1, "subject not in this photo"), (0.9, "unsure where the subject ends")]
+    ("colour", "text"), [(0.05, "subject not in this photo"), (1.0, "unsure where the subject ends")]
 )
-def test_the_reason_says_whether_the_subject_is_there(case, cycle, text):
+def test_the_reason_says_whether_the_subject_is_there(case, colour, text):
     best = run(case, 0.0).best
-    unsure = replace(best, confidence=Confidence(0.15, best.confidence.parts | {"cycle": cycle}))
+    signs = dict.fromkeys(best.confidence.parts, 1.0) | {"colour": colour}
+    unsure = replace(best, confidence=Confidence(0.15, signs))
     assert why_left_out(unsure, 0.2).startswith(text)
     assert why_left_out(unsure, 0.15) is None
 

@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sam_models import random_sam, scene
 
+from persam_dreambooth.diffusion.encode import Geometry, square
+from persam_dreambooth.diffusion.encode import latent_mask as diffusion_mask
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.confidence import WEIGHTS
+from persam_dreambooth.masks.confidence import SIGNS
+from persam_dreambooth.masks.page import masks_page
 from persam_dreambooth.masks.sheet import TILE, Row, contact_sheet, latent_mask
 from persam_dreambooth.masks.stage import find_masks
 from persam_dreambooth.photos import read_mask, read_photos, write_mask
@@ -94,7 +98,7 @@ def test_the_record_can_be_read(hinted, sam, tmp_path):
     assert (entry["photo"], entry["source"], entry["digest"]) == ("01.png", "persam_f", masks["01"].digest)
     assert sum(entry["mask_weights"]) == pytest.approx(1)
     assert 0 < entry["confidence"] < 1
-    assert set(entry["confidence_parts"]) == set(WEIGHTS)
+    assert set(entry["confidence_parts"]) == set(SIGNS)
     assert isinstance(entry["flags"], dict)
     assert record["masks"]["00"]["confidence"] is None
 
@@ -237,7 +241,26 @@ def test_the_latent_mask_is_the_share_of_each_cell():
     mask[:8, :4] = True
     mask[8:, 24:] = True
     assert latent_mask(mask, None).tolist() == [[0.5, 0, 0, 0], [0, 0, 0, 1]]
-    assert latent_mask(mask, (1, 2)).tolist() == [[0.125, 0.25]]
+    assert latent_mask(mask, (1, 1)).tolist() == [[0.125, 0.25]]
+
+
+def test_the_latent_mask_is_what_training_makes_of_a_photo():
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.random((8, 12)) < 0.5, np.ones((16, 16), bool))
+    # At 64 pixels a photo of 128 x 192 is 64 x 96, of which training takes the middle 64 columns.
+    inside = square((mask * 255).astype(np.uint8), Geometry(resolution=64, center_crop=True), "")
+    loss_mask = diffusion_mask(torch.tensor(inside)[None].float() / 255, 8)[0].numpy()
+    assert latent_mask(mask, (8, 8))[:, 2:10] == pytest.approx(loss_mask, abs=0.07)
+
+
+def test_without_a_resolution_large_photos_are_taken_as_trained_at_512():
+    mask = np.zeros((1024, 2048), bool)
+    mask[:16] = True
+    assert latent_mask(mask, None).shape == (64, 128)
+    assert latent_mask(mask, None).sum() == 128
+    row = Row(np.zeros((1024, 2048, 3), np.uint8), mask, "00.png")
+    assert "shorter side is 512 pixels" in masks_page([row], None, title="")
+    assert "shorter side is 256 pixels" in masks_page([row], (32, 32), title="")
 
 
 def test_the_sheet_has_a_line_for_every_photo():

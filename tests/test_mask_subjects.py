@@ -1,6 +1,7 @@
 """Several named subjects: one folder each, no pixel of two, and what cannot be."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from sam_models import random_sam, scene
 
+from persam_dreambooth.cli import main
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.references import owner_of
 from persam_dreambooth.masks.subjects import compete, find_subjects
@@ -107,3 +109,37 @@ def test_one_subject_or_another_hint_is_refused(album, sam):
             SearchConfig(reference_box=(1, 2, 3, 4)),
             out_dir=album.parent / "masks",
         )
+
+
+def test_a_subject_that_another_one_takes_most_of_is_left_out(album, sam, tmp_path, monkeypatch):
+    # A person says that nearly all of a photo is the dog.
+    dog = np.ones(SIZE, bool)
+    dog[:, :2] = False
+    write_mask(tmp_path / "01.dog.png", dog)
+    named = f"cat={tmp_path / '00.cat.png'}", f"dog={tmp_path / '01.dog.png'}"
+    masks = run(album, sam, *named)
+    assert "01" not in masks["cat"]
+    left = json.loads((tmp_path / "masks" / "cat" / "masks.json").read_text())["left_out"]["01"]
+    share = re.fullmatch(r"another subject is likelier at (\d+)% of its pixels", left["reason"])
+    assert int(share[1]) > 50
+    assert not (tmp_path / "masks" / "cat" / "01.png").exists()
+    # That is decided, however sure the mask was.
+    monkeypatch.setattr(Segmenter, "load", None)
+    assert run(album, sam, *named) == masks
+
+
+def test_the_command_says_where_each_subject_is(album, sam, tmp_path, capsys):
+    argv = ["segment", "--photos", str(album), "--out", str(tmp_path / "out"), "--sam", sam]
+    named = [f"cat={tmp_path / '00.cat.png'}", f"dog={tmp_path / '02.dog.png'}"]
+    main([*argv, "--min_confidence", "0", "--fit_solver", "lbfgs", "--subjects", *named])
+    told = capsys.readouterr().out
+    for name in ("cat", "dog"):
+        assert f"masks.html and contact_sheet.png are in {tmp_path / 'out' / name}\n" in told
+        assert (tmp_path / "out" / name / "contact_sheet.png").is_file()
+
+
+def test_two_masks_of_a_subject_in_one_photo_are_refused(album, sam, tmp_path):
+    paths = [tmp_path / "00.cat.png", tmp_path / "00.tom.png"]
+    write_mask(paths[1], scene(*SIZE)[1])
+    with pytest.raises(UserError, match=r"^--subjects .*00\.tom\.png: belongs to 00\.png, as .*00\.cat\.png"):
+        run(album, sam, f"cat={paths[0]}", f"cat={paths[1]}", f"dog={tmp_path / '02.dog.png'}")

@@ -1,5 +1,7 @@
 """The judge of toy pictures: what it tells apart, for pictures of any size and number."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,15 @@ from persam_dreambooth.toyworld.classifier import HEADS, Classifier, judge, load
 from persam_dreambooth.toyworld.scene import render
 from persam_dreambooth.toyworld.subjects import SUBJECTS
 from persam_dreambooth.toyworld.subjects.traits import TRAITS, traits_of
-from persam_dreambooth.toyworld.training.classifier import NO_TRAIT, labels_of, losses, roughen
+from persam_dreambooth.toyworld.training.classifier import (
+    MAX_SHIFT,
+    NO_TRAIT,
+    batch,
+    labels_of,
+    losses,
+    roughen,
+)
+from persam_dreambooth.toyworld.training.data import Shards, small_pixel_values
 
 
 def random_judge(seed=0):
@@ -106,3 +116,32 @@ def test_a_saved_judge_judges_the_same(tmp_path):
     one, two = (judge(each, pictures) for each in (classifier, load_classifier(tmp_path)))
     for name in HEADS:
         np.testing.assert_array_equal(one.probabilities[name], two.probabilities[name])
+
+
+def shifts_between(picture, source):
+    """By how many pixels a picture was moved, and whether it is mirrored; compared away from its edges."""
+    shifts = range(-MAX_SHIFT, MAX_SHIFT + 1)
+    cases = itertools.product(shifts, shifts, (False, True))
+    inner = {
+        mirrored: (picture.flip(-1) if mirrored else picture)[..., 8:-8, 8:-8] for mirrored in (False, True)
+    }
+    return [
+        (down, right, mirrored)
+        for down, right, mirrored in cases
+        if torch.equal(inner[mirrored], source[..., 8 + down : 56 + down, 8 + right : 56 + right])
+    ]
+
+
+def test_batches_are_moved_a_little_and_follow_from_the_step():
+    images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    shards = Shards(images, images[..., 0], [{}] * 3)
+    whole, labels = small_pixel_values(images), torch.arange(3)[:, None]
+    moves = set()
+    for step in range(12):
+        pixel_values, wanted = batch(shards, labels, step, 2)
+        assert torch.equal(pixel_values, batch(shards, labels, step, 2)[0])
+        found = shifts_between(pixel_values, whole[wanted[:, 0]])
+        assert len(found) == 1
+        moves.update(found)
+    assert len(moves) > 8
+    assert {mirrored for *_, mirrored in moves} == {False, True}

@@ -17,7 +17,9 @@ from persam_dreambooth.toyworld.training.diffusion import NOISE_SCHEDULE, diffus
 from persam_dreambooth.toyworld.training.loop import WARMUP_STEPS, Trainee, train
 from persam_dreambooth.toyworld.training.sam import (
     MINIMUM_AREA,
+    PADDING,
     TARGETS_PER_PHOTO,
+    cut_to_side,
     loose_box,
     mask_losses,
     random_targets,
@@ -270,3 +272,24 @@ def test_training_the_decoder_alone_leaves_the_latents_as_they_are(tmp_path, mon
     old, new = before.state_dict(), after.state_dict()
     changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
     assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_a_photo_cut_to_a_part_of_one_side_keeps_its_pixels_with_their_owners():
+    rows, columns = np.mgrid[:16, :16].astype(np.uint8)
+    images = np.stack([rows, columns, rows], -1)[None].repeat(2, 0)
+    owners = (images[..., 0] + images[..., 1]) % 5
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for _ in range(40):
+        cut, owned = cut_to_side(images, owners, rng)
+        inside = owned != PADDING
+        height, width = int(inside[0].any(1).sum()), int(inside[0].any(0).sum())
+        assert inside[:, :height, :width].all()
+        assert inside.sum() == 2 * height * width
+        assert 8 <= min(height, width) < max(height, width) == 16
+        top, left = cut[0, 0, 0, :2]
+        assert (cut[:, :height, :width] == images[:, top : top + height, left : left + width]).all()
+        assert (owned[inside] == owners[:, top : top + height, left : left + width].ravel()).all()
+        kinds.add((height < width, top + left > 0))
+    assert len(kinds) == 4
+    assert PADDING not in owners

@@ -30,9 +30,8 @@ def segment(
         out: Folder for the results.
         photos: Folder with the photos of one subject.
         subjects: Several subjects at once: name=mask of each; every one gets a folder of masks in --out.
-        video: Instead of photos, a folder of frames or an mp4: the subject in every frame.
-        sam: Segment Anything model: "toy" (embedded), a transformers folder, a hub id, or an original .pth
-        file.
+        video: Instead of photos, a folder of frames or an mp4; --min_confidence does not apply to it.
+        sam: Segment Anything: "toy" (embedded), a transformers folder, a hub id, or an original .pth file.
         method: persam-f fits how to combine SAM's three masks on the reference; persam takes SAM's best.
         device: Where SAM runs, for example "cuda".
         search: How the subject is marked, and how it is found.
@@ -62,4 +61,4 @@ def segment(
         for stem, mask in masks.items():
             sure = "" if mask.confidence is None else f", confidence {mask.confidence:.2f}"
             print(f"{name} {stem}: {mask.source}, {mask.area_fraction:.1%} of the photo{sure}".strip())
-    print(f"masks, masks.json, masks.html and contact_sheet.png are in {out}")
+        print(f"masks, masks.json, masks.html and contact_sheet.png are in {out / name}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.run import RunFolder
 from persam_dreambooth.settings import SearchConfig
 
@@ -46,10 +47,12 @@ def segment_video(
     from tqdm import tqdm
 
     from persam_dreambooth.masks.clip import read_frames
-    from persam_dreambooth.masks.first_frame import marked_objects
+    from persam_dreambooth.masks.first_frame import check_flags, marked_objects
     from persam_dreambooth.masks.video import Tracked, given_labels, track
     from persam_dreambooth.sam.segmenter import Segmenter
 
+    check_flags(search, subjects)
+    _check_apart(video, out)
     folder = RunFolder(out, "--out")
     method = method.replace("-", "_")
     frames = read_frames(video)
@@ -80,6 +83,17 @@ def segment_video(
         count = sum(frame["objects"][str(number)]["present"] for frame in told)
         print(f"object {each.name}: on {count} of {len(told)} frames")
     print(f"{LABELS_FOLDER}, {MASKS_FOLDER} and {RECORD_FILE} are in {out}")
+
+
+def _check_apart(video: Path, out: Path) -> None:
+    """Raise UserError where label maps or masks would be written over the frames, whose names they have."""
+    frames = Path(video).resolve()
+    for place in (Path(out) / LABELS_FOLDER, Path(out) / MASKS_FOLDER):
+        if frames.is_dir() and frames.is_relative_to(place.resolve()):
+            raise UserError(
+                f"--out {out}: the frames are in {place}, where the results would be written; a folder of "
+                "their own is needed. Name another one."
+            )
 
 
 def _written(frame: "Tracked", objects: "Mapping[int, MarkedObject]", folder: Path) -> dict[str, Any]:

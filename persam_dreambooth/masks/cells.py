@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, grid_sample, pad
@@ -35,34 +35,43 @@ class Reference:
     """True on the subject, at the photo's size."""
     name: str
     """The mask's file, for error texts."""
+    pixels: UInt8[np.ndarray, "H W 3"] | None = None
+    """The photo, where colours are to be compared."""
 
 
 def subject_cells(
-    segmenter: Segmenter, embedding: Embedding, mask: Bool[np.ndarray, "H W"], *, compat: bool = False
+    segmenter: Segmenter,
+    embedding: Embedding,
+    mask: Bool[np.ndarray, "H W"],
+    *,
+    compat: bool = False,
+    red: int = PERSEG_RED,
 ) -> Bool[Tensor, "gh gw"]:
     """Return which cells of the feature grid are subject: those of which the subject covers at least half.
 
-    With `compat` the mask goes the authors' way: its subject has the red value 128, it is resized and
+    With `compat` the mask goes the authors' way: its subject has the given red value, it is resized and
     normalised like a photo, and a cell is subject where the four pixels around its middle then have a mean
-    above zero. 128 is so little above the mean red that all four must be subject, an erosion; pixels in the
-    padding have no say, so that a cell cut by the photo's edge is judged by what is inside.
+    above zero. 128 is so little above the mean red that all four must be subject, an erosion (of 215, three
+    of four); pixels in the padding have no say, so that a cell cut by the photo's edge is judged by what is
+    inside.
 
     Args:
         segmenter: the model that made the embedding.
         embedding: the encoded photo.
         mask: True on the subject, at the photo's size.
         compat: count as the authors do.
+        red: 0 to 255, of the subject in the authors' masks; it matters with `compat` only.
 
     Source: persam.py, which sends the mask through Sam.preprocess.
     """
     height, width = embedding.input_size
-    grey = Image.fromarray(np.where(mask, PERSEG_RED, 0).astype(np.uint8))
+    grey = Image.fromarray(np.where(mask, red if compat else PERSEG_RED, 0).astype(np.uint8))
     resized = np.array(grey.resize((width, height), Image.Resampling.BILINEAR))
-    red = torch.from_numpy(resized).float()[None]
+    reds = torch.from_numpy(resized).float()[None]
     missing = (0, segmenter.input_length - width, 0, segmenter.input_length - height)
     if compat:
-        return bilinear(pad(red - MEAN_RED, missing), _grid(embedding))[0] > 0
-    return adaptive_avg_pool2d(pad(red / PERSEG_RED, missing), _grid(embedding))[0] >= 0.5
+        return bilinear(pad(reds - MEAN_RED, missing), _grid(embedding))[0] > 0
+    return adaptive_avg_pool2d(pad(reds / PERSEG_RED, missing), _grid(embedding))[0] >= 0.5
 
 
 def subject_features(

@@ -1,8 +1,9 @@
-"""How far a found mask can be trusted: seven signs of it, and the IoU with the truth that they let expect.
+"""How far a found mask can be trusted: eight signs of it, and the IoU with the truth that they let expect.
 
-None of the signs needs the truth. SAM's own guess and the stability of its logits say whether the mask is a
-clean thing; similarity and margin, whether it is the subject; scales, flip and cycle, whether another
-question has the same answer. A logistic model joins them; its numbers were fitted where the truth is known.
+None of the signs needs the truth. Similarity, margin, colour and the way back to the reference (cycle) say
+whether it is the subject at all; SAM's own guess, the stability of its logits, the agreement with its other
+two masks (scales) and with the mirrored photo (flip), whether the mask is a clean thing. A logistic model
+each, and their product; the numbers were fitted where the truth is known.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch.nn.functional import max_pool2d
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import persam
 from persam_dreambooth.masks.cells import Reference, pixel_of, similarity_map
+from persam_dreambooth.masks.colours import colours_of, shared_colours
 from persam_dreambooth.masks.passes import FoundMask, likeliest_usable
 from persam_dreambooth.masks.subject import Subject, look_for
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
@@ -29,19 +31,32 @@ _SIDE = 256
 # As in segment-anything's automatic masks: IoU of the masks at thresholds 1 above and 1 below the usual one.
 _STABILITY_OFFSET = 1.0
 
-# Logistic model of the mask's IoU with the truth: a bias, and a weight for each sign.
+# A sign's logarithm goes no further down: one sign alone says nothing with certainty.
+_LEAST = 0.02
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A logistic model on the logarithms of some signs: a sign near 0 has a say, whatever the others are."""
+
+    bias: float
+    weights: dict[str, float]
+    """None is negative."""
+
+    def __call__(self, parts: Mapping[str, float]) -> float:
+        """Return σ(bias + Σ weight · log sign), 0 to 1."""
+        score = self.bias + sum(weight * log_sign(name, parts[name]) for name, weight in self.weights.items())
+        return 1 / (1 + math.exp(-score))
+
+
 # Source: benchmarks/mask_confidence.py --fit, on toy-world albums with the embedded SAM, both methods
-# together; one photo in five does not show the subject and counts as IoU 0.
-BIAS = -2.38
-WEIGHTS = {
-    "iou_prediction": 0.75,
-    "stability": 0.4,
-    "similarity": 1.23,
-    "margin": 1.26,
-    "scales": 0.44,
-    "flip": 0.27,
-    "cycle": 0.19,
-}
+# together.
+IDENTITY = Factor(3.05, {"similarity": 0.0, "margin": 0.1, "colour": 3.5, "cycle": 0.1})
+"""How likely the mask is of the subject at all."""
+QUALITY = Factor(3.0, {"iou_prediction": 1.0, "stability": 1.0, "scales": 0.5, "flip": 0.5})
+"""The IoU that a mask of the subject lets expect."""
+
+SIGNS = (*QUALITY.weights, *IDENTITY.weights)
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Confidence:
     value: float
     """Expected IoU with the truth, 0 to 1."""
     parts: dict[str, float]
-    """The signs, by the names of WEIGHTS; each between 0 and 1, margin between -1 and 1."""
+    """The signs, by the names of SIGNS; each between 0 and 1, margin between -1 and 1."""
 
 
 def confidence(
@@ -70,7 +85,7 @@ def confidence(
         pixels: the photo.
         embedding: the encoded photo.
         found: the mask, with the passes that led to it.
-        subject: what was looked for.
+        subject: what was looked for; its references with their pixels.
     """
     small = reduced(embedding)
     masks = segmenter.mask_logits(found.passes[-1].low_res_logits, small)
@@ -81,19 +96,24 @@ def confidence(
     parts = {
         "iou_prediction": min(1.0, max(0.0, found.iou_prediction)),
         "stability": stability(masks[chosen]),
-        "similarity": likeness,
-        "margin": margin,
         "scales": sum(iou(mask, other) for other in others) / len(others) if others else 1.0,
         "flip": _flip_agreement(segmenter, pixels, mask, subject),
+        "similarity": likeness,
+        "margin": margin,
+        "colour": _colour_agreement(pixels, found, subject),
         "cycle": _cycle_agreement(segmenter, embedding, found, subject),
     }
     return Confidence(expected_iou(parts), {name: round(value, 4) for name, value in parts.items()})
 
 
 def expected_iou(parts: Mapping[str, float]) -> float:
-    """Return what the logistic model makes of the signs: σ(bias + Σ weight · sign), rounded to 4 digits."""
-    score = BIAS + sum(weight * parts[name] for name, weight in WEIGHTS.items())
-    return round(1 / (1 + math.exp(-score)), 4)
+    """Return what the signs let expect: that it is the subject, times its IoU if it is; to 4 digits."""
+    return round(IDENTITY(parts) * QUALITY(parts), 4)
+
+
+def log_sign(name: str, value: float) -> float:
+    """Return a sign's logarithm, at least log 0.02; the margin is first put between 0 and 1."""
+    return math.log(max(_LEAST, (1 + value) / 2 if name == "margin" else value))
 
 
 def reduced(embedding: Embedding) -> Embedding:
@@ -171,6 +191,16 @@ def _second_best(
         return None
     beside = (segmenter.mask_logits(decoded.low_res_logits[best : best + 1], small)[0] > 0) & ~mask
     return beside if beside.any() else None
+
+
+def _colour_agreement(pixels: UInt8[np.ndarray, "H W 3"], found: FoundMask, subject: Subject) -> float:
+    """Return how far the mask's pixels have the subject's colours: those of the reference that is nearest."""
+    mask = found.mask.cpu().numpy()
+    if not mask.any():
+        return 0.0
+    found_colours = colours_of(pixels, mask)
+    known = [reference for reference in subject.references if reference.pixels is not None]
+    return max(shared_colours(colours_of(each.pixels, each.mask), found_colours) for each in known)
 
 
 def _flip_agreement(

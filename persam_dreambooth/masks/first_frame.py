@@ -11,10 +11,14 @@ from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks import hints
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.clip import Frame
+from persam_dreambooth.masks.sighting import PRESENCE_THRESHOLD
 from persam_dreambooth.photos import read_mask
 from persam_dreambooth.picture_files import open_picture
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
 from persam_dreambooth.settings import SearchConfig
+
+# A record that cannot change.
+_DEFAULTS = SearchConfig()
 
 UNKNOWN = 255
 """In a label map: may be anything."""
@@ -50,7 +54,7 @@ def marked_objects(
     Raises:
         UserError: nothing is marked, or in two ways; a flag makes no sense for a clip; a mask cannot be used.
     """
-    _check_flags(search, subjects)
+    check_flags(search, subjects)
     size = embedding.size
     if subjects:
         return _named_objects(subjects, embedding)
@@ -134,8 +138,8 @@ def _drawn_mask(
     )
 
 
-def _check_flags(search: SearchConfig, subjects: Sequence[str]) -> None:
-    """Raise UserError where flags say what a clip has no use for."""
+def check_flags(search: SearchConfig, subjects: Sequence[str]) -> None:
+    """Raise UserError where flags say what a clip has no use for; this needs no model."""
     has_mark = any(
         value is not None
         for value in (
@@ -150,12 +154,15 @@ def _check_flags(search: SearchConfig, subjects: Sequence[str]) -> None:
             "--subjects: goes with none of --reference_...; each object's mask is its hint. Leave the "
             "others out."
         )
-    for flag, is_given in (
-        ("reference_photo", search.reference_photo is not None),
-        ("reference_choice", search.reference_choice is not None),
-        ("save_intermediates", search.save_intermediates),
-    ):
-        if is_given:
-            raise UserError(
-                f"--{flag}: is for photos; with --video the reference is the first frame. Leave it out."
-            )
+    of_photos = {
+        "reference_photo": "with --video the reference is the first frame",
+        "reference_choice": "with --video a person marks the first frame",
+        "save_intermediates": "with --video video.json tells how objects were found",
+        "min_confidence": "with --video an object is there where its presence is at least "
+        f"{PRESENCE_THRESHOLD}",
+    }
+    for flag, instead in of_photos.items():
+        value = getattr(search, flag)
+        if value != getattr(_DEFAULTS, flag):
+            text = f"--{flag}" if value is True else f"--{flag} {value}"
+            raise UserError(f"{text}: is for photos; {instead}. Leave it out.")

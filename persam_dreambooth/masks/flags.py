@@ -38,7 +38,7 @@ def flags(
 
     Args:
         mask: True on the subject, not empty.
-        latent_size: (rows, columns) of the latents, or None for an eighth of the photo.
+        latent_size: as in `sheet.latent_mask`.
         album_areas: share of the photo that is subject in each of the album's photos, this one among them.
         margin: by how much the mask is more similar to the subject than the second-best thing, if known.
     """

@@ -47,6 +47,7 @@ def fit_mask_weights(
     *,
     solver: Solver = "adamw",
     num_steps: int = NUM_STEPS,
+    learning_rate: float = LEARNING_RATE,
 ) -> Float[Tensor, " 3"]:
     """Return the weights (1 − a − b, a, b) of three logit maps; float32, CPU.
 
@@ -56,15 +57,20 @@ def fit_mask_weights(
         mask: True on the subject.
         solver: `adamw` for the end of the authors' recipe, `lbfgs` for the minimum of its loss.
         num_steps: length of `adamw`'s schedule.
+        learning_rate: its first.
     """
     pixels = pixels_of(mask_logits, mask)
-    a, b = least_loss(pixels) if solver == "lbfgs" else _adamw_end(pixels, num_steps)
+    a, b = (
+        least_loss(pixels)
+        if solver == "lbfgs"
+        else _adamw_end(pixels, learning_rates(num_steps, learning_rate))
+    )
     return torch.tensor([1 - a - b, a, b], dtype=torch.float32)
 
 
-def learning_rates(num_steps: int = NUM_STEPS) -> list[float]:
-    """Return the learning rate of each step: a half cosine from LEARNING_RATE towards 0."""
-    return [LEARNING_RATE * (1 + math.cos(math.pi * step / num_steps)) / 2 for step in range(num_steps)]
+def learning_rates(num_steps: int = NUM_STEPS, first: float = LEARNING_RATE) -> list[float]:
+    """Return the learning rate of each step: a half cosine from the first one towards 0."""
+    return [first * (1 + math.cos(math.pi * step / num_steps)) / 2 for step in range(num_steps)]
 
 
 class _Slopes:
@@ -109,12 +115,12 @@ def _continued(measured: list[tuple[float, Float[Tensor, " 2"]]], travelled: flo
     return value
 
 
-def _adamw_end(pixels: Pixels, num_steps: int) -> tuple[float, float]:
-    """Return (a, b) after the authors' schedule: AdamW for two numbers needs no tensors."""
+def _adamw_end(pixels: Pixels, rates: list[float]) -> tuple[float, float]:
+    """Return (a, b) after a step with each learning rate: AdamW for two numbers needs no tensors."""
     gradient, travelled = _Slopes(pixels), 0.0
     weights = [1 / 3, 1 / 3]
     first, second = [0.0, 0.0], [0.0, 0.0]
-    for step, learning_rate in enumerate(learning_rates(num_steps), start=1):
+    for step, learning_rate in enumerate(rates, start=1):
         slopes = gradient.at(*weights, travelled).tolist()
         travelled += learning_rate
         for k, slope in enumerate(slopes):

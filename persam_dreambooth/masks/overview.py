@@ -5,15 +5,12 @@ from pathlib import Path
 
 from persam_dreambooth.files import atomic_path, write_text
 from persam_dreambooth.masks.flags import flags, worst_first
+from persam_dreambooth.masks.folder import PAGE_FILE, PROPOSALS_FILE, SHEET_FILE, MaskFolder
 from persam_dreambooth.masks.page import masks_page
 from persam_dreambooth.masks.proposals import Proposal
-from persam_dreambooth.masks.record import LeftOut, MaskFolder, SubjectMask
+from persam_dreambooth.masks.record import LeftOut, SubjectMask
 from persam_dreambooth.masks.sheet import Row, contact_sheet
 from persam_dreambooth.photos import Photo
-
-SHEET_FILE = "contact_sheet.png"
-PAGE_FILE = "masks.html"
-PROPOSALS_FILE = "proposals.png"
 
 SIGNS = {
     "iou_prediction": "predicted IoU",
@@ -43,7 +40,7 @@ def write_overview(photos: list[Photo], folder: MaskFolder, latent_size: tuple[i
     Args:
         photos: of the album; each has a mask in the folder or is left out.
         folder: the masks.
-        latent_size: (rows, columns) of the latents, or None for an eighth of each photo.
+        latent_size: as in `sheet.latent_mask`.
     """
     areas = tuple(mask.area_fraction for mask in folder.masks.values())
     flagged = {

@@ -9,7 +9,7 @@ from string import Template
 from PIL import Image
 
 from persam_dreambooth import __version__
-from persam_dreambooth.masks.sheet import Row, latent_title, pictures
+from persam_dreambooth.masks.sheet import DEFAULT_RESOLUTION, TITLES, VAE_FACTOR, Row, pictures
 
 PICTURE_SIDE = 320
 """Longer side of a picture in the page, in pixels."""
@@ -25,14 +25,14 @@ def masks_page(
 
     Args:
         rows: what to show, top to bottom.
-        latent_size: (rows, columns) of the latents, or None for an eighth of each photo.
+        latent_size: as in `sheet.latent_mask`.
         title: what was found, in one line.
         proposals: picture of what else could be the subject, where nobody said what it is.
     """
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         rows="".join(_section(row, latent_size) for row in rows),
-        latent=escape(latent_title(latent_size)),
+        resolution=_resolution(latent_size),
         proposals="" if proposals is None else _proposals(proposals),
         version=escape(__version__),
     )
@@ -41,12 +41,11 @@ def masks_page(
 def _section(row: Row, latent_size: tuple[int, int] | None) -> str:
     """Return one photo with all that is known of its mask."""
     name, *told = (escape(part) for part in row.caption.split("   "))
-    captions = ("photo", "subject", latent_title(latent_size))
     figures = "".join(
         f'<figure><img src="{_data_url(picture)}" alt="{name}: {escape(caption)}" width="{picture.width}" '
         f'height="{picture.height}"><figcaption>{escape(caption)}</figcaption></figure>'
         # A photo that is left out has only itself to show.
-        for picture, caption in zip(pictures(row, latent_size, PICTURE_SIDE), captions, strict=False)
+        for picture, caption in zip(pictures(row, latent_size, PICTURE_SIDE), TITLES, strict=False)
     )
     flags = "".join(f"<li>{escape(flag)}</li>" for flag in row.flags)
     return (
@@ -54,6 +53,15 @@ def _section(row: Row, latent_size: tuple[int, int] | None) -> str:
         f"<p>{' · '.join(told)}</p>"
         + (f'<ul class="flags">{flags}</ul>' if flags else "")
         + f'<div class="pictures">{figures}</div>{_signs(row)}</section>'
+    )
+
+
+def _resolution(latent_size: tuple[int, int] | None) -> str:
+    """Return at which size training sees a photo, as the end of a sentence."""
+    if latent_size is not None:
+        return f"its shorter side is {VAE_FACTOR * min(latent_size)} pixels, as in this training"
+    return (
+        f"its shorter side is {DEFAULT_RESOLUTION} pixels (Stable Diffusion 1.5; smaller photos: as they are)"
     )
 
 

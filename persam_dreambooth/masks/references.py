@@ -5,6 +5,7 @@ into masks needs one.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from persam_dreambooth.errors import UserError, did_you_mean
 from persam_dreambooth.masks import hints
 from persam_dreambooth.masks.cells import Reference
+from persam_dreambooth.masks.failures import naming
+from persam_dreambooth.masks.folder import MaskFolder
 from persam_dreambooth.masks.proposals import Proposal, propose
 from persam_dreambooth.photos import MASK_SUFFIX, Photo, array_digest, file_digest, mask_beside, read_mask
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
@@ -29,7 +32,7 @@ class Hint:
 
     photo: Photo
     kind: str
-    """given (a mask), box, points or scribble."""
+    """given (a mask), box, points, scribble; edited (a mask that took the place of one of them)."""
     name: str
     """The file or the flag, for error texts."""
     digest: str
@@ -83,6 +86,37 @@ def read_hints(photos: list[Photo], search: SearchConfig) -> Hints:
     return Hints(by_stem, references)
 
 
+def with_corrections(
+    marked: Hints, photos: list[Photo], folder: MaskFolder, proposed: Sequence[Mapping[str, str]] = ()
+) -> Hints:
+    """Return the marks with the masks of reference photos that a person edited in place of what was there.
+
+    What a person painted after seeing the first mask is the best that is known of the subject. The screen
+    tells of each.
+
+    Args:
+        marked: what `read_hints` returned.
+        photos: of the album.
+        folder: where the edited masks are.
+        proposed: what an earlier run told of its proposal, which is the reference where nothing is marked.
+    """
+    replaced = {hint.photo.stem: hint.name for hint in marked.references} or {
+        photo.stem: "the proposal"
+        for photo in photos
+        for told in proposed
+        if told["photo"] == photo.path.name
+    }
+    corrected = {}
+    for photo in photos:
+        mask = folder.edited.get(photo.stem)
+        if mask is not None and photo.stem in replaced:
+            path = folder.path / f"{photo.stem}.png"
+            corrected[photo.stem] = Hint(photo, "edited", str(path), array_digest(mask), mask)
+            tqdm.write(f"{path}, edited by hand, is the reference in place of {replaced[photo.stem]}")
+    references = [corrected.get(hint.photo.stem, hint) for hint in marked.references]
+    return Hints(marked.by_stem | corrected, tuple(references or corrected.values()))
+
+
 def mask_hint(photo: Photo, path: Path, flag: str = "") -> Hint:
     """Return a mask file as the hint that it is.
 
@@ -101,7 +135,11 @@ def owner_of(path: Path, photos: list[Photo]) -> Photo:
 
 
 def references_of(
-    marked: Hints, segmenter: Segmenter, embeddings: dict[str, Embedding], search: SearchConfig
+    marked: Hints,
+    segmenter: Segmenter,
+    embeddings: dict[str, Embedding],
+    search: SearchConfig,
+    folder: Path,
 ) -> tuple[list[Reference], dict[str, Bool[np.ndarray, "H W"]]]:
     """Return the references for the method, and the mask of every photo that somebody marked, by stem.
 
@@ -110,26 +148,27 @@ def references_of(
         segmenter: the model that turns boxes, points and strokes into masks.
         embeddings: by stem; those of photos that are encoded here are added.
         search: what the flags say.
+        folder: where masks are written, for error texts.
 
     Raises:
         UserError: a hint marks nothing that SAM can tell apart.
     """
     masks = {}
     for stem, hint in marked.by_stem.items():
-        if stem not in embeddings and (hint.mask is None or hint in marked.references):
-            embeddings[stem] = segmenter.encode(hint.photo.pixels)
-        masks[stem] = (
-            hint.mask if hint.mask is not None else _mask_of(hint, segmenter, embeddings[stem], search)
-        )
+        with naming([hint.photo], folder):
+            if stem not in embeddings and (hint.mask is None or hint in marked.references):
+                embeddings[stem] = segmenter.encode(hint.photo.pixels)
+            is_mask = hint.mask is not None
+            masks[stem] = hint.mask if is_mask else _mask_of(hint, segmenter, embeddings[stem], search)
     references = [
-        Reference(embeddings[hint.photo.stem], masks[hint.photo.stem], hint.name)
+        Reference(embeddings[hint.photo.stem], masks[hint.photo.stem], hint.name, hint.photo.pixels)
         for hint in marked.references
     ]
     return references, masks
 
 
 def proposals_of(
-    photos: list[Photo], segmenter: Segmenter, embeddings: dict[str, Embedding]
+    photos: list[Photo], segmenter: Segmenter, embeddings: dict[str, Embedding], folder: Path
 ) -> list[Proposal]:
     """Return what could be the subject where nobody marked anything, best first.
 
@@ -137,13 +176,15 @@ def proposals_of(
         photos: of the album; every one of them is encoded.
         segmenter: the model.
         embeddings: by stem; those of photos that are encoded here are added.
+        folder: where masks are written, for error texts.
 
     Raises:
         UserError: nothing is found in more than one photo.
     """
     for photo in tqdm(photos, desc="encode", unit="photo", disable=None):
         if photo.stem not in embeddings:
-            embeddings[photo.stem] = segmenter.encode(photo.pixels)
+            with naming([photo], folder):
+                embeddings[photo.stem] = segmenter.encode(photo.pixels)
     return propose(segmenter, photos, [embeddings[photo.stem] for photo in photos])
 
 
@@ -158,7 +199,7 @@ def _typed(photos: list[Photo], search: SearchConfig, chosen: Photo | None) -> l
                 "the flag out."
             )
         found = [mask_hint(chosen or owner_of(path, photos), path, "--reference_mask") for path in paths]
-        _check_distinct(found)
+        check_distinct(found, "--reference_mask")
         return found
     photo = chosen or photos[0]
     flags = ("reference_box", "reference_points", "reference_scribble")
@@ -174,14 +215,14 @@ def _typed(photos: list[Photo], search: SearchConfig, chosen: Photo | None) -> l
     return [Hint(photo, flag.removeprefix("reference_"), f"--{flag}", digest)]
 
 
-def _check_distinct(found: list[Hint]) -> None:
-    """Raise UserError where two masks are of one photo."""
+def check_distinct(found: list[Hint], flag: str) -> None:
+    """Raise UserError where two masks of a subject, which the flag named, are of one photo."""
     owners: dict[str, Hint] = {}
     for hint in found:
         other = owners.setdefault(hint.photo.stem, hint)
         if other is not hint:
             raise UserError(
-                f"--reference_mask {hint.name}: belongs to {hint.photo.path.name}, as {other.name} does; "
+                f"{flag} {hint.name}: belongs to {hint.photo.path.name}, as {other.name} does; "
                 "each mask needs a photo of its own. Name the masks after their photos."
             )
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.cells import pixel_of, similarity_map
-from persam_dreambooth.masks.confidence import Confidence, confidence, reduced
+from persam_dreambooth.masks.confidence import IDENTITY, Confidence, confidence, reduced
 from persam_dreambooth.masks.passes import FoundMask, likeliest_usable, not_found, refine, tight_box
 from persam_dreambooth.masks.subject import Subject, look_for
 from persam_dreambooth.sam.regions import connected_regions
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
 
-# Below this, what was found does not lead back to the subject: something else was found.
+# Below this likelihood, what was found is rather something else than a poor mask of the subject.
 _SAME_SUBJECT = 0.5
 
 _NUM_POINTS = 3
@@ -108,7 +108,7 @@ def why_left_out(best: Attempt | None, min_confidence: float) -> str | None:
     if value >= min_confidence:
         return None
     told = f"confidence {value:.2f} is below {min_confidence:g}"
-    if parts["cycle"] < _SAME_SUBJECT:
+    if IDENTITY(parts) < _SAME_SUBJECT:
         return f"subject not in this photo, as it seems: the likeliest mask is of something else ({told})"
     return f"unsure where the subject ends ({told})"
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
+TITLES = ("photo", "subject", "as the training loss sees it")
 TILE = 256
 """Side of the square that a picture is fitted into, in pixels."""
 MARGIN = 12
@@ -20,8 +21,10 @@ _PAPER, _INK, _OUTLINE = (255, 255, 255), (32, 32, 32), (255, 64, 32)
 # How much of the background's colour is left beside the outlined subject.
 _DIMMED = 0.3
 
-# Pixels to a latent cell's side in every Stable Diffusion: what is assumed where the size is not known.
-_VAE_FACTOR = 8
+VAE_FACTOR = 8
+"""Pixels to a latent cell's side in every Stable Diffusion."""
+DEFAULT_RESOLUTION = 512
+"""Pixels that photos are taken to be trained at where nobody said: those of Stable Diffusion 1.5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +44,34 @@ class Row:
 def latent_mask(
     mask: Bool[np.ndarray, "H W"], latent_size: tuple[int, int] | None
 ) -> Float[np.ndarray, "h w"]:
-    """Return the share of subject in each latent cell, 0 to 1.
+    """Return the share of subject in each latent cell, 0 to 1: the weights of the training's loss.
+
+    Training makes the photo's shorter side as long as that of its square, and cuts off what lies outside of
+    the square. Here nothing is cut off.
 
     Args:
         mask: True on the subject, at the photo's size.
-        latent_size: (rows, columns) of the latents, or None for an eighth of the photo.
+        latent_size: (rows, columns) of the square's latents; None for a training at 512 pixels, or at the
+            photo's own size where that is less.
     """
-    size = latent_size or tuple(max(1, side // _VAE_FACTOR) for side in mask.shape)
+    shorter = min(mask.shape)
+    cells = min(latent_size or (min(shorter, DEFAULT_RESOLUTION) // VAE_FACTOR,))
+    size = tuple(max(1, round(side * cells / shorter)) for side in mask.shape)
     return interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="area")[0, 0].numpy()
 
 
 def contact_sheet(rows: list[Row], latent_size: tuple[int, int] | None) -> Image.Image:
-    """Return the sheet: a line a photo, with the photo, the outlined subject, and the mask at latent size.
+    """Return the sheet: a line a photo: itself, the outlined subject, and the mask as the loss sees it.
 
     Args:
         rows: what to show, top to bottom.
-        latent_size: (rows, columns) of the latents, or None for an eighth of each photo.
+        latent_size: as in `latent_mask`.
     """
     line_height = TILE + CAPTION + MARGIN
     sheet = Image.new("RGB", (3 * TILE + 4 * MARGIN, HEADER + len(rows) * line_height), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     small = ImageFont.load_default(SMALL_FONT_SIZE)
-    for column, title in enumerate(("photo", "subject", latent_title(latent_size))):
+    for column, title in enumerate(TITLES):
         draw.text((MARGIN + column * (TILE + MARGIN), MARGIN), title, _INK, font)
     for number, row in enumerate(rows):
         top = HEADER + number * line_height
@@ -75,12 +84,6 @@ def contact_sheet(rows: list[Row], latent_size: tuple[int, int] | None) -> Image
             place = MARGIN, top + TILE + 6 + FONT_SIZE + line * (SMALL_FONT_SIZE + 4)
             draw.text(place, _fitted("   ".join(words), small, sheet.width), colour, small)
     return sheet
-
-
-def latent_title(latent_size: tuple[int, int] | None) -> str:
-    """Return the heading of the third column."""
-    size = f"{latent_size[1]} x {latent_size[0]}" if latent_size else f"size / {_VAE_FACTOR}"
-    return f"mask at latent size ({size})"
 
 
 def pictures(row: Row, latent_size: tuple[int, int] | None, side: int = TILE) -> list[Image.Image]:

@@ -24,8 +24,13 @@ from persam_dreambooth.masks.cells import (
 )
 from persam_dreambooth.masks.mask_fit import Solver, fit_mask_weights
 from persam_dreambooth.masks.passes import likeliest_usable, refine, tight_box
-from persam_dreambooth.masks.video_compat import authors_cells, authors_weights
 from persam_dreambooth.sam.segmenter import Decoded, Embedding, Segmenter
+
+VIDEO_RED = 215
+"""Red value of an object in the masks that the authors make of DAVIS' label maps."""
+
+AUTHORS_FIT = {"num_steps": 800, "learning_rate": 4e-4}
+"""Fewer and smaller steps than on photos: the learning rates sum to 0.16, no weight gets far from a third."""
 
 MARGIN_PX, MARGIN_ROWS = 10, 480
 """The authors widen a box by 10 pixels; theirs are frames of 480 rows."""
@@ -91,8 +96,8 @@ def fit(
         UserError: the object is smaller than a cell of the feature grid.
     """
     embedding, mask = reference.embedding, torch.from_numpy(reference.mask)
-    count = authors_cells if compat else subject_cells
-    cells = count(segmenter, embedding, reference.mask).to(embedding.features.device)
+    cells = subject_cells(segmenter, embedding, reference.mask, compat=compat, red=VIDEO_RED)
+    cells = cells.to(embedding.features.device)
     if not cells.any():
         # Finds no cell either, for its count is as strict or stricter, and raises with the right words.
         subject_features(segmenter, [reference], compat=compat)
@@ -104,7 +109,8 @@ def fit(
         box = widened(tight_box(mask), embedding.size, compat=compat)
         decoded = _decode(segmenter, embedding, _points(similarity, 1, box), box)
         logits = segmenter.mask_logits(decoded.low_res_logits, embedding).cpu()
-        weights = authors_weights(logits, mask) if compat else fit_mask_weights(logits, mask, solver=solver)
+        options = AUTHORS_FIT if compat else {"solver": solver}
+        weights = fit_mask_weights(logits, mask, **options)
     return Target(method, direction, cells, weights)
 
 

@@ -10,20 +10,26 @@ folder is theirs: it stays as it is until they delete it or replace the photo.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from persam_dreambooth.errors import UserError, one_line
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.cells import Reference
+from persam_dreambooth.masks.failures import naming
+from persam_dreambooth.masks.folder import PAGE_FILE, MaskFolder
 from persam_dreambooth.masks.intermediates import write_intermediates
-from persam_dreambooth.masks.overview import PAGE_FILE, write_overview, write_proposals
+from persam_dreambooth.masks.overview import write_overview, write_proposals
 from persam_dreambooth.masks.proposals import chosen
-from persam_dreambooth.masks.record import MaskFolder, SubjectMask, left_out, subject_mask
-from persam_dreambooth.masks.references import Hints, proposals_of, read_hints, references_of
+from persam_dreambooth.masks.record import SubjectMask, left_out, subject_mask
+from persam_dreambooth.masks.references import (
+    Hints,
+    proposals_of,
+    read_hints,
+    references_of,
+    with_corrections,
+)
 from persam_dreambooth.masks.search import search
 from persam_dreambooth.masks.subject import Subject, remember
 from persam_dreambooth.photos import Photo
@@ -33,7 +39,7 @@ from persam_dreambooth.settings import SearchConfig
 __all__ = ["SubjectMask", "find_masks"]
 
 # Raise it when the same photos, hint and model give other masks than before: kept ones are then found again.
-ALGORITHM = 2
+ALGORITHM = 3
 
 # Photos that the encoder sees at once on a GPU; on a CPU that gains nothing.
 _GPU_BATCH = 4
@@ -62,7 +68,7 @@ def find_masks(
         sam: `toy`, a folder, a hub id, or an original checkpoint.
         method: `persam_f` or `persam`.
         device: where SAM runs.
-        latent_size: (rows, columns) of the latents, for the sheets and the flags.
+        latent_size: (rows, columns) of the training square's latents, for the sheets and the flags.
         changes: single settings, over those of `settings`: `reference_box=(40, 30, 200, 220)`. Of
             `reference_mask` one path is as good as a list.
 
@@ -71,8 +77,10 @@ def find_masks(
     """
     options = dataclasses.replace(settings or SearchConfig(), **_with_paths(changes))
     marked = read_hints(photos, options)
-    folder = MaskFolder(out_dir, photos, _inputs(photos, marked, options, method, sam))
-    folder.keep(options.min_confidence)
+    folder = MaskFolder(out_dir, photos)
+    proposed = folder.proposed(options.reference_choice)
+    marked = with_corrections(marked, photos, folder, proposed)
+    folder.keep(_inputs(photos, marked, options, method, sam), options.min_confidence)
     # What is in the way of a model is said before anything is written.
     todo = _todo(photos, marked, folder, options)
     segmenter = Segmenter.load(sam, device) if todo else None
@@ -82,7 +90,8 @@ def find_masks(
             "latent_size": latent_size,
             "method": method,
             "min_confidence": options.min_confidence,
-            "references": [hint.told for hint in marked.references],
+            "reference_choice": options.reference_choice,
+            "references": [hint.told for hint in marked.references] or proposed,
             "sam": sam,
         }
     )
@@ -174,16 +183,20 @@ def _references(
 ) -> list[Reference]:
     """Return the references; their masks are the masks of their photos."""
     if marked.references:
-        references, masks = references_of(marked, segmenter, embeddings, options)
+        references, masks = references_of(marked, segmenter, embeddings, options, folder.path)
         sources = {stem: hint.kind for stem, hint in marked.by_stem.items()}
     else:
-        proposals = proposals_of(photos, segmenter, embeddings)
+        proposals = proposals_of(photos, segmenter, embeddings, folder.path)
         # Before one is chosen: where none is clear, a person has to look.
         write_proposals(folder.path, photos, proposals)
         winner = chosen(proposals, options.reference_choice)
         photo = photos[winner.photo_index]
-        references = [Reference(embeddings[photo.stem], winner.mask, str(photo.path))]
+        references = [Reference(embeddings[photo.stem], winner.mask, str(photo.path), photo.pixels)]
         masks, sources = {photo.stem: winner.mask}, {photo.stem: "proposed"}
+        number = options.reference_choice or 1
+        folder.tell(
+            references=[{"photo": photo.path.name, "source": "proposed", "hint": f"proposal {number}"}]
+        )
     for stem, mask in masks.items():
         if stem not in folder.masks:
             folder.add(subject_mask(stem, mask, sources[stem]))
@@ -250,24 +263,6 @@ def _search_one(
             return
         mask = best.found.mask.cpu().numpy()
         folder.add(subject_mask(photo.stem, mask, subject.method, best.found, best.confidence, best.how))
-
-
-@contextmanager
-def naming(photos: list[Photo], folder: Path) -> Iterator[None]:
-    """Name the photo at which memory or the disk ran out, and say that what is written is not lost.
-
-    Raises:
-        UserError: it did.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, OSError) as error:
-        names = ", ".join(str(photo.path) for photo in photos)
-        raise UserError(
-            f"{names}: could not be segmented ({one_line(error) or type(error).__name__}); the masks of the "
-            f"photos before it are in {folder}. Run the same command again to go on from there, if memory "
-            "ran out with smaller photos or another --sam."
-        ) from error
 
 
 def _npz(folder: MaskFolder, photo: Photo) -> Path:

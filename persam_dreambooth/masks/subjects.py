@@ -15,14 +15,26 @@ from tqdm import tqdm
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.cells import Reference
-from persam_dreambooth.masks.record import MaskFolder, SubjectMask, left_out, subject_mask
-from persam_dreambooth.masks.references import Hint, mask_hint, owner_of
+from persam_dreambooth.masks.failures import naming
+from persam_dreambooth.masks.folder import MaskFolder
+from persam_dreambooth.masks.record import SubjectMask, left_out, subject_mask
+from persam_dreambooth.masks.references import (
+    Hint,
+    Hints,
+    check_distinct,
+    mask_hint,
+    owner_of,
+    with_corrections,
+)
 from persam_dreambooth.masks.search import Finding, search
-from persam_dreambooth.masks.stage import ALGORITHM, conclude, naming
+from persam_dreambooth.masks.stage import ALGORITHM, conclude
 from persam_dreambooth.masks.subject import Subject, remember
 from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.segmenter import Segmenter, model_digest
 from persam_dreambooth.settings import SearchConfig
+
+# A mask of which others take more than the rest was of one of them, not of what overlaps it.
+_LEAST_KEPT = 0.5
 
 
 def find_subjects(
@@ -50,10 +62,12 @@ def find_subjects(
         UserError: a name or a mask cannot be used; no photo of a subject is left.
     """
     hints = read_subjects(photos, named, settings)
+    folders = {name: MaskFolder(Path(out_dir) / name, photos) for name in hints}
+    for name, folder in folders.items():
+        hints[name] = list(with_corrections(Hints({}, tuple(hints[name])), photos, folder).references)
     inputs = _inputs(photos, hints, settings, f"{ALGORITHM} {method}", model_digest(sam))
-    folders = {name: MaskFolder(Path(out_dir) / name, photos, inputs[name]) for name in hints}
-    for folder in folders.values():
-        folder.keep(settings.min_confidence)
+    for name, folder in folders.items():
+        folder.keep(inputs[name], settings.min_confidence)
     todo = [photo for photo in photos if any(not _is_decided(folder, photo) for folder in folders.values())]
     segmenter = Segmenter.load(sam, device) if todo else None
     for name, folder in folders.items():
@@ -72,7 +86,9 @@ def find_subjects(
             if hint.photo.stem not in folder.masks:
                 folder.add(subject_mask(hint.photo.stem, hint.mask, "given"))
     if segmenter is not None:
-        subjects = {name: _remember(segmenter, own, method, settings) for name, own in hints.items()}
+        subjects = {
+            name: _remember(segmenter, own, method, settings, Path(out_dir)) for name, own in hints.items()
+        }
         for photo in tqdm(todo, desc="masks", unit="photo", disable=None):
             with naming([photo], Path(out_dir)):
                 _search_one(photo, folders, segmenter, subjects, settings.min_confidence)
@@ -102,6 +118,8 @@ def read_subjects(photos: list[Photo], named: Sequence[str], settings: SearchCon
                 "needed. For example --subjects cat=00.cat.png dog=03.dog.png."
             )
         hints.setdefault(name, []).append(mask_hint(owner_of(Path(path), photos), Path(path), "--subjects"))
+    for own in hints.values():
+        check_distinct(own, "--subjects")
     if len(hints) < 2:
         raise UserError(
             f"--subjects {' '.join(named)}: one subject; at least two are needed. For one, use "
@@ -142,9 +160,16 @@ def _is_decided(folder: MaskFolder, photo: Photo) -> bool:
     return photo.stem in folder.masks or photo.stem in folder.left_out
 
 
-def _remember(segmenter: Segmenter, hints: list[Hint], method: str, settings: SearchConfig) -> Subject:
+def _remember(
+    segmenter: Segmenter, hints: list[Hint], method: str, settings: SearchConfig, folder: Path
+) -> Subject:
     """Return a subject as its masks show it."""
-    references = [Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name) for hint in hints]
+    references = []
+    for hint in hints:
+        with naming([hint.photo], folder):
+            references.append(
+                Reference(segmenter.encode(hint.photo.pixels), hint.mask, hint.name, hint.photo.pixels)
+            )
     return remember(
         segmenter, references, method=method, solver=settings.fit_solver, compat=settings.persam_compat
     )
@@ -179,13 +204,19 @@ def _search_one(
             logits[name] = findings[name].best.logits(segmenter).cpu()
     won = compete(logits) if logits else {}
     for name, finding in findings.items():
-        best = finding.best
-        if name in won and won[name].any():
-            mask = won[name].numpy()
-            found = subject_mask(
-                photo.stem, mask, subjects[name].method, best.found, best.confidence, best.how
-            )
-            folders[name].add(found)
+        best, reason = finding.best, finding.reason
+        if reason is None:
+            kept = float(won[name].sum() / (logits[name] > 0).sum())
+            reason = None if kept >= _LEAST_KEPT else _outdone(kept)
+        if reason is not None:
+            # Where it was outdone, its confidence says nothing: it was that of the other one's mask.
+            trust = best.confidence if best and finding.reason else None
+            folders[name].leave_out(left_out(photo.stem, reason, trust))
             continue
-        reason = finding.reason or "another subject is likelier at every pixel"
-        folders[name].leave_out(left_out(photo.stem, reason, best and best.confidence))
+        mask, method = won[name].numpy(), subjects[name].method
+        folders[name].add(subject_mask(photo.stem, mask, method, best.found, best.confidence, best.how))
+
+
+def _outdone(kept: float) -> str:
+    """Return why a subject is left out of which others took all but a share."""
+    return f"another subject is likelier at {1 - kept:.0%} of its pixels"

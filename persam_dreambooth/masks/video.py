@@ -21,6 +21,7 @@ from torch import Tensor
 
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.clip import Frame
+from persam_dreambooth.masks.failures import noting
 from persam_dreambooth.masks.mask_fit import Solver
 from persam_dreambooth.masks.passes import tight_box
 from persam_dreambooth.masks.sighting import Sighting, find, fit, nearest_cells
@@ -67,12 +68,13 @@ def track(
     }
     boxes = {number: tight_box(torch.from_numpy(each.mask)) for number, each in references.items()}
     for frame in frames:
-        embedding = segmenter.encode(frame.pixels)
-        nearest = nearest_cells(embedding, first)
-        found = {
-            number: find(segmenter, embedding, targets[number], box, nearest, compat=compat)
-            for number, box in boxes.items()
-        }
+        with noting(f"This happened at frame {frame.name}."):
+            embedding = segmenter.encode(frame.pixels)
+            nearest = nearest_cells(embedding, first)
+            found = {
+                number: find(segmenter, embedding, targets[number], box, nearest, compat=compat)
+                for number, box in boxes.items()
+            }
         sightings = {number: sighting for number, sighting in found.items() if sighting is not None}
         labels = label_map({number: each.logits for number, each in sightings.items()}, embedding.size)
         yield Tracked(frame.name, labels, sightings)

@@ -23,6 +23,8 @@ from persam_dreambooth.toyworld.training.loop import Trainee, train
 
 NO_TRAIT = -100
 """The label of a trait where there is no subject; cross-entropy leaves it out."""
+MAX_SHIFT = 4
+"""Pixels by which a batch is moved at most, each way."""
 
 
 def labels_of(record: dict) -> list[int]:
@@ -65,11 +67,15 @@ def losses(classifier: Classifier, pixel_values: Tensor, labels: Tensor) -> dict
 def batch(shards: Shards, labels: Tensor, step: int, size: int) -> tuple[Tensor, Tensor]:
     """Pictures [b 3 H W] in [-1, 1] and their labels [b heads]; a function of the step.
 
-    Half of the batches are mirrored.
+    Half of the batches are mirrored, and all are moved a little.
     """
     rng = np.random.default_rng(step)
     chosen = rng.integers(len(labels), size=size)
     pixel_values = small_pixel_values(shards.images[chosen])
+    top, left = rng.integers(2 * MAX_SHIFT + 1, size=2)
+    height, width = pixel_values.shape[-2:]
+    framed = pad(pixel_values, (MAX_SHIFT,) * 4, mode="replicate")
+    pixel_values = framed[..., top : top + height, left : left + width]
     return pixel_values.flip(-1) if rng.random() < 0.5 else pixel_values, labels[chosen]
 
 

@@ -4,8 +4,8 @@
 
 Targets are whole subjects, single parts, sets of parts, and the things of the place. A prompt is a click, a
 loose box or both; a second round adds a click where the first answer was wrong, and its logits. Three masks
-are scored by the best of them (so that a click may mean the whole or a part) or, every other step, the single
-mask by itself. Loss: focal and dice 20:1, plus the squared error of the predicted IoU.
+are scored by the best of them (so that a click may mean the whole or a part) or, in the other steps, the
+single mask by itself. Loss: focal and dice 20:1, plus the squared error of the predicted IoU.
 
 Source: Kirillov et al. 2023, Segment Anything, section 3 and appendix A.
 """
@@ -225,7 +225,9 @@ def losses(sam: SamModel, shards: Shards, step: int, *, photos: int, device: str
     clicks = torch.tensor([random_click(mask, rng) for mask in targets], device=device)[:, None, None]
     ones = torch.ones(len(targets), 1, 1, device=device)
     boxes = torch.tensor([loose_box(mask, rng) for mask in targets], device=device)[:, None]
-    kind, multimask = rng.choice(["click", "box", "both"], p=[0.4, 0.45, 0.15]), step % 2 == 0
+    kind = rng.choice(["click", "box", "both"], p=[0.4, 0.45, 0.15])
+    # A click is ambiguous, a box hardly: it seldom needs three masks.
+    multimask = rng.random() < (0.5 if kind == "click" else 0.3)
     first = Prompts(
         clicks if kind != "box" else None, ones if kind != "box" else None, boxes if kind != "click" else None
     )
