@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persam_dreambooth.errors import UserError, one_line
-from persam_dreambooth.masks.record import RECORD_FILE
+from persam_dreambooth.masks.folder import RECORD_FILE
 from persam_dreambooth.photos import photo_paths
 
 

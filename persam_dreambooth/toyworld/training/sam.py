@@ -80,7 +80,7 @@ def preprocess(images: np.ndarray) -> Tensor:
 
 
 def random_targets(owner: np.ndarray, layers: list[dict], rng: np.random.Generator) -> list[np.ndarray]:
-    """TARGETS_PER_PHOTO masks bool [H W]: the subject, its parts or some of them, things of the place.
+    """TARGETS_PER_PHOTO masks bool [H W]: the subject twice, its parts or some of them, things of the place.
 
     Args:
         owner: Which layer is seen at each pixel, [H W]; 0 is the backdrop.
@@ -99,7 +99,7 @@ def random_targets(owner: np.ndarray, layers: list[dict], rng: np.random.Generat
         some = rng.choice(len(parts), size=int(rng.integers(2, len(parts))), replace=False)
         parts.append(np.any([parts[k] for k in some], axis=0))
     whole = [subject] if subject.sum() >= MINIMUM_AREA else []
-    groups = [group for group in (whole, parts, things) if group] or [[owner == 0]]
+    groups = [group for group in (whole, parts, things, whole) if group] or [[owner == 0]]
     chosen = [groups[k % len(groups)] for k in range(TARGETS_PER_PHOTO)]
     return [group[rng.integers(len(group))] for group in chosen]
 
