@@ -10,8 +10,8 @@ does in every step as well, is left out of it. Model, batch and precision are th
 
 Every arm is a process, so that the peak of its memory is its own, and they take their steps in turns, so that
 what else the machine does meets all of them. On a CPU the peak is what the process takes beside its
-libraries. With --apart one arm runs after the other, where memory for all at once is short; full fine-tuning of a model
-of real size always does.
+libraries. With --apart one arm runs after the other, where memory for all at once is short; full fine-tuning
+of a model of real size always does.
 """
 
 import argparse

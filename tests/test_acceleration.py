@@ -77,7 +77,7 @@ def test_only_the_blocks_that_repeat_are_compiled():
 @pytest.mark.slow
 @COMPILERS_WARNINGS
 def test_compiled_blocks_take_the_same_steps():
-    plain, compiled = begin(), begin(replace(SETTINGS, compile=True))
+    plain, compiled = begin(steps=1), begin(replace(SETTINGS, compile=True), steps=1)
     for one, other in zip(training.train(plain), training.train(compiled), strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
 

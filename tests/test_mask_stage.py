@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sam_models import random_sam, scene
 
-from persam_dreambooth.diffusion.encode import Geometry, square
+from persam_dreambooth.diffusion.geometry import Geometry, square
 from persam_dreambooth.diffusion.encode import latent_mask as diffusion_mask
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.confidence import SIGNS
