@@ -9,7 +9,8 @@ from PIL import Image
 from sam_models import random_sam, scene
 
 from persam_dreambooth.diffusion.geometry import Geometry, square
-from persam_dreambooth.diffusion.encode import latent_mask as diffusion_mask
+from persam_dreambooth.diffusion.latent_mask import LatentMask
+from persam_dreambooth.diffusion.latent_mask import latent_mask as diffusion_mask
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.confidence import SIGNS
 from persam_dreambooth.masks.page import masks_page
@@ -249,7 +250,7 @@ def test_the_latent_mask_is_what_training_makes_of_a_photo():
     mask = np.kron(rng.random((8, 12)) < 0.5, np.ones((16, 16), bool))
     # At 64 pixels a photo of 128 x 192 is 64 x 96, of which training takes the middle 64 columns.
     inside = square((mask * 255).astype(np.uint8), Geometry(resolution=64, center_crop=True), "")
-    loss_mask = diffusion_mask(torch.tensor(inside)[None].float() / 255, 8)[0].numpy()
+    loss_mask = diffusion_mask(torch.tensor(inside)[None].float() / 255, 8, LatentMask())[0].numpy()
     assert latent_mask(mask, (8, 8))[:, 2:10] == pytest.approx(loss_mask, abs=0.07)
 
 
