@@ -20,7 +20,8 @@ from persam_dreambooth.signals import interrupts
 def train_dreambooth(config: Config) -> None:
     """Do what the settings say, from photos to pictures."""
     # Imported here, so that --help and a wrong flag are answered at once: torch and diffusers take seconds.
-    from persam_dreambooth import dreambooth, results
+    from persam_dreambooth import dreambooth
+    from persam_dreambooth.dreambooth import results
 
     run = RunFolder(config.output_dir)
     album = dreambooth.read_album(config.data)

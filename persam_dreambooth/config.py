@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from persam_dreambooth.command_line import read_arguments
 from persam_dreambooth.errors import UserError, did_you_mean
-from persam_dreambooth.flag_page import help_text
-from persam_dreambooth.flags_of_diffusers import ALWAYS_SO, why_not
+from persam_dreambooth.flags.command_line import read_arguments
+from persam_dreambooth.flags.of_diffusers import ALWAYS_SO, why_not
+from persam_dreambooth.flags.page import help_text
 from persam_dreambooth.settings import LORA_ONLY, Config, default_output_dir
 from persam_dreambooth.settings.fields import (
     build,

@@ -15,12 +15,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from persam_dreambooth import dreambooth, results
+from persam_dreambooth import dreambooth
 from persam_dreambooth.config import parse, to_yaml
 from persam_dreambooth.diffusion.captions import Album, read_folder
 from persam_dreambooth.diffusion.generate import GeneratedImage, generate
 from persam_dreambooth.diffusion.models import Models, build_pipeline, load_models
 from persam_dreambooth.diffusion.training import build_accelerator, start
+from persam_dreambooth.dreambooth import results
 from persam_dreambooth.leakage.comparison import compare
 from persam_dreambooth.leakage.finder import subject_finder
 from persam_dreambooth.leakage.finding import summary

@@ -8,9 +8,9 @@ from PIL import Image
 from tiny_albums import draw_album
 from tiny_pipelines import RESOLUTION, tiny_folder
 
-from persam_dreambooth.certification import Certificate, scrambled
 from persam_dreambooth.cli import main
 from persam_dreambooth.diffusion.evidence import COMPARED
+from persam_dreambooth.dreambooth.certification import Certificate, scrambled
 
 
 def test_scrambling_leaves_the_subject_and_nothing_else():

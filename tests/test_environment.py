@@ -13,9 +13,9 @@ from torch import nn
 
 from persam_dreambooth import __version__
 from persam_dreambooth.diffusion.weights_digest import weights_digest
-from persam_dreambooth.environment import environment, inputs, packages
+from persam_dreambooth.dreambooth.environment import environment, inputs, packages
+from persam_dreambooth.dreambooth.inputs import check_whole
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.inputs import check_whole
 from persam_dreambooth.masks.record import subject_mask
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from persam_dreambooth.config import flag_types, parse
-from persam_dreambooth.flag_page import DIFFERENCES, MARK, help_text, tables
-from persam_dreambooth.flags_of_diffusers import ALWAYS_SO, OF_NEWER_SCRIPTS, OF_THE_THREE_SCRIPTS
+from persam_dreambooth.flags.of_diffusers import ALWAYS_SO, OF_NEWER_SCRIPTS, OF_THE_THREE_SCRIPTS
+from persam_dreambooth.flags.page import DIFFERENCES, MARK, help_text, tables
 from persam_dreambooth.settings import Config, TrainConfig, rate_hint, resolve_defaults
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ MANY = 860_000_000
 
 def test_the_page_is_what_the_records_say():
     _, _, below = PAGE.partition(MARK)
-    assert below == tables(), "run `python -m persam_dreambooth.flag_page docs/flags.md`"
+    assert below == tables(), "run `python -m persam_dreambooth.flags.page docs/flags.md`"
 
 
 def test_every_flag_is_in_the_help_and_on_the_page_once():

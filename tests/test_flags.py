@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from persam_dreambooth.command_line import setting_name
 from persam_dreambooth.config import flag_types, parse
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.flags_of_diffusers import (
+from persam_dreambooth.flags.command_line import setting_name
+from persam_dreambooth.flags.of_diffusers import (
     ALWAYS_SO,
     OF_NEWER_SCRIPTS,
     OF_OTHERS,

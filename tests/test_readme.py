@@ -14,11 +14,15 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    return [text for kind, text in fenced if kind == language]
 
 
 def test_every_flag_exists():
-    commands = (cli.segment, cli.export_masks, cli.verify_export, cli.evaluate_masks, cli.generate, cli.demo)
+    commands = (
+        *(cli.segment, cli.export_masks, cli.verify_export, cli.evaluate_masks),
+        *(cli.generate, cli.demo, cli.certify),
+    )
     of_commands = {name for command in commands for name in inspect.signature(command).parameters}
     known = {*flag_types(), *of_commands, "config", "help"}
     named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z_-]+)", TEXT)}

@@ -14,7 +14,6 @@ from safetensors import safe_open
 from tiny_hub import hub_at_home
 from tiny_pipelines import tiny_folder
 
-from persam_dreambooth import results
 from persam_dreambooth.config import parse
 from persam_dreambooth.diffusion.adapters import LORA_FILE, add_lora, save_lora
 from persam_dreambooth.diffusion.families import SD, SDXL
@@ -23,6 +22,7 @@ from persam_dreambooth.diffusion.models import load_models, save_pipeline
 from persam_dreambooth.diffusion.networks import Networks
 from persam_dreambooth.diffusion.provenance import architecture
 from persam_dreambooth.diffusion.quiet import quiet
+from persam_dreambooth.dreambooth import results
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.record import subject_mask
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_runs import arguments, build_models, contents, pictures, refusal, same_weights, steps_logged
 
+from persam_dreambooth.dreambooth.validation import is_due
 from persam_dreambooth.settings import ValidationConfig
-from persam_dreambooth.validation import is_due
 from train_dreambooth import main
 
 

@@ -24,8 +24,8 @@ def certify(flags: Flags = (), /, *, steps: int = 3) -> None:
     if steps < 1:
         raise UserError(f"--steps {steps}: out of range; at least 1 is needed.")
     config = parse(list(flags), prog="persam-dreambooth certify --")
-    from persam_dreambooth.certification import CERTIFICATE_FILE
-    from persam_dreambooth.certification import certify as compare
+    from persam_dreambooth.dreambooth.certification import CERTIFICATE_FILE
+    from persam_dreambooth.dreambooth.certification import certify as compare
     from persam_dreambooth.run import RunFolder
 
     run = RunFolder(config.output_dir)

@@ -19,10 +19,10 @@ from persam_dreambooth.diffusion.generate import GRID_FILE, PROMPTS_FILE
 from persam_dreambooth.diffusion.model_card import CARD_FILE, Picture, model_card
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.provenance import Provenance, architecture
+from persam_dreambooth.dreambooth.validation import SAMPLES_FOLDER
 from persam_dreambooth.files import write_text
 from persam_dreambooth.masks.stage import SubjectMask
 from persam_dreambooth.settings import Config
-from persam_dreambooth.validation import SAMPLES_FOLDER
 
 FACTS_FILE = "provenance.json"
 

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from persam_dreambooth.flags_of_diffusers import (
+from persam_dreambooth.flags.of_diffusers import (
     ALWAYS_SO,
     OF_NEWER_SCRIPTS,
     OF_OTHERS,
@@ -60,7 +60,7 @@ _ABOUT = (
 _KINDS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 _WIDTH, _INDENT = 100, " " * 6
 
-MARK = "<!-- What follows is written by `python -m persam_dreambooth.flag_page docs/flags.md`. -->\n"
+MARK = "<!-- What follows is written by `python -m persam_dreambooth.flags.page docs/flags.md`. -->\n"
 
 
 def help_text(prog: str) -> str:

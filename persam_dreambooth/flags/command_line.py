@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from persam_dreambooth.errors import UserError, did_you_mean
-from persam_dreambooth.flags_of_diffusers import (
+from persam_dreambooth.flags.of_diffusers import (
     ALWAYS_SO,
     OF_OTHERS,
     OF_THE_THREE_SCRIPTS,

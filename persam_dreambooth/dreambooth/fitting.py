@@ -25,10 +25,10 @@ from persam_dreambooth.diffusion.provenance import Provenance
 from persam_dreambooth.diffusion.trackers import start_trackers
 from persam_dreambooth.diffusion.training import TrainingState
 from persam_dreambooth.disk import check_room, tells_of_full_disk
+from persam_dreambooth.dreambooth.validation import draw_validation, forget_validation_after, is_due
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.run import PIPELINE_FOLDER, RunFolder, digest_of
 from persam_dreambooth.settings import Config
-from persam_dreambooth.validation import draw_validation, forget_validation_after, is_due
 
 PROJECTS = {
     (False, "sd"): "dreambooth",

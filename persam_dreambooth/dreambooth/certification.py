@@ -29,7 +29,7 @@ from persam_dreambooth.diffusion.evidence import (
 from persam_dreambooth.diffusion.geometry import Geometry
 from persam_dreambooth.diffusion.randomness import stable_number
 from persam_dreambooth.diffusion.training import build_accelerator, start
-from persam_dreambooth.environment import environment, inputs
+from persam_dreambooth.dreambooth.environment import environment, inputs
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.stage import SubjectMask
 from persam_dreambooth.photos import Photo, array_digest

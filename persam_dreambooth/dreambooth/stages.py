@@ -29,35 +29,10 @@ from persam_dreambooth.diffusion.pictures import Preparation
 from persam_dreambooth.diffusion.precision import cast, drawing_dtype
 from persam_dreambooth.diffusion.prior import generate_class_images, missing_numbers
 from persam_dreambooth.diffusion.training import TrainingState, start
-from persam_dreambooth.environment import write_record
-from persam_dreambooth.fitting import fit, training_digest
-from persam_dreambooth.inputs import accelerator_for, check, load, read_album
 from persam_dreambooth.masks.stage import SubjectMask, find_masks
 from persam_dreambooth.photos import Photo, read_photo, read_photos
 from persam_dreambooth.run import RunFolder
 from persam_dreambooth.settings import Config, MaskConfig
-from persam_dreambooth.truth import summary, truth
-from persam_dreambooth.validation import draw_samples
-
-__all__ = [
-    "accelerator_for",
-    "background_of",
-    "begin",
-    "check",
-    "draw_class_images",
-    "draw_samples",
-    "encode_examples",
-    "find_subject",
-    "fit",
-    "load",
-    "objective",
-    "read_album",
-    "summary",
-    "training_digest",
-    "truth",
-    "with_masks",
-    "write_record",
-]
 
 MASKS_FOLDER = "masks"
 CLASS_FOLDER = "class_images"

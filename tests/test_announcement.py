@@ -8,8 +8,8 @@ from tiny_training import SETTINGS, begin
 
 from persam_dreambooth.diffusion.backgrounds import Background
 from persam_dreambooth.diffusion.losses import Objective
+from persam_dreambooth.dreambooth.announcement import summary, truth
 from persam_dreambooth.masks.record import subject_mask
-from persam_dreambooth.truth import summary, truth
 
 
 def masks_of(count=3):

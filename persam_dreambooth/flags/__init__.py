@@ -1,0 +1,1 @@
+"""Command lines: read as diffusers reads them, refused with a reason, written down as a page."""
