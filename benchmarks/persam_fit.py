@@ -22,9 +22,9 @@ import torch
 from transformers import SamConfig, SamModel
 
 from persam_dreambooth.masks import persam, persam_f
+from persam_dreambooth.masks.cells import Reference, pixel_of
 from persam_dreambooth.masks.mask_fit import NUM_STEPS, fit_mask_weights
 from persam_dreambooth.masks.mask_fit_loss import loss_and_gradient, pixels_of
-from persam_dreambooth.masks.persam import Reference, pixel_of
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
 from persam_dreambooth.toyworld.scene import render
 
