@@ -12,7 +12,7 @@ from persam_dreambooth.diffusion.geometry import Geometry, square
 from persam_dreambooth.diffusion.latent_mask import LatentMask
 from persam_dreambooth.diffusion.latent_mask import latent_mask as diffusion_mask
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.confidence import SIGNS
+from persam_dreambooth.masks.confidence import SIGNS, expected_iou
 from persam_dreambooth.masks.page import masks_page
 from persam_dreambooth.masks.sheet import TILE, Row, contact_sheet, latent_mask
 from persam_dreambooth.masks.stage import find_masks
@@ -98,8 +98,8 @@ def test_the_record_can_be_read(hinted, sam, tmp_path):
     entry = record["masks"]["01"]
     assert (entry["photo"], entry["source"], entry["digest"]) == ("01.png", "persam_f", masks["01"].digest)
     assert sum(entry["mask_weights"]) == pytest.approx(1)
-    assert 0 < entry["confidence"] < 1
     assert set(entry["confidence_parts"]) == set(SIGNS)
+    assert entry["confidence"] == pytest.approx(expected_iou(entry["confidence_parts"]), abs=1e-3)
     assert isinstance(entry["flags"], dict)
     assert record["masks"]["00"]["confidence"] is None
 

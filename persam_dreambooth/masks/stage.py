@@ -39,7 +39,7 @@ from persam_dreambooth.settings import SearchConfig
 __all__ = ["SubjectMask", "find_masks"]
 
 # Raise it when the same photos, hint and model give other masks than before: kept ones are then found again.
-ALGORITHM = 3
+ALGORITHM = 4
 
 # Photos that the encoder sees at once on a GPU; on a CPU that gains nothing.
 _GPU_BATCH = 4
