@@ -50,7 +50,7 @@ class Family:
 
 SD = Family(
     name="sd",
-    title="Stable Diffusion 1.x and 2.x",
+    title="Stable Diffusion 1.x or 2.x",
     pipeline_class=StableDiffusionPipeline,
     text_encoder_names=("text_encoder",),
     tokenizer_names=("tokenizer",),

@@ -145,7 +145,7 @@ def _usage(provenance: Provenance, kind: Kind, place: str, without_text_encoder:
     base = provenance.base_model
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     base_name = json.dumps(base)
-    if base == "toy":
+    if base == "toy" and (kind == "lora" or without_text_encoder):
         lines.append("from persam_dreambooth.diffusion.models import TOY_MODEL")
         base_name = "TOY_MODEL"
     to_device = '.to("cuda", torch.float16)'

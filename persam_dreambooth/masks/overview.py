@@ -12,16 +12,8 @@ from persam_dreambooth.masks.record import LeftOut, SubjectMask
 from persam_dreambooth.masks.sheet import Row, contact_sheet
 from persam_dreambooth.photos import Photo
 
-SIGNS = {
-    "iou_prediction": "predicted IoU",
-    "stability": "stability",
-    "similarity": "similarity",
-    "margin": "margin",
-    "scales": "scales",
-    "flip": "flip",
-    "cycle": "cycle",
-}
-"""The signs of trust, as people read them."""
+_SIGN_NAMES = {"iou_prediction": "predicted IoU"}
+"""Signs of trust that people read under another name."""
 _MADE = {
     "given": "given",
     "edited": "edited by hand",
@@ -130,4 +122,4 @@ def _left_out_row(photo: Photo, left: LeftOut) -> Row:
 
 def _signs(parts: dict[str, float]) -> dict[str, float]:
     """Return the signs by the names that people read."""
-    return {name: parts[key] for key, name in SIGNS.items() if key in parts}
+    return {_SIGN_NAMES.get(name, name): value for name, value in parts.items()}
