@@ -261,7 +261,7 @@ def test_without_a_resolution_large_photos_are_taken_as_trained_at_512():
     assert latent_mask(mask, None).sum() == 128
     row = Row(np.zeros((1024, 2048, 3), np.uint8), mask, "00.png")
     assert "shorter side is 512 pixels" in masks_page([row], None, title="")
-    assert "shorter side is 256 pixels" in masks_page([row], (32, 32), title="")
+    assert "one part in 32 of the photo’s shorter side wide" in masks_page([row], (32, 32), title="")
 
 
 def test_the_sheet_has_a_line_for_every_photo():

@@ -32,7 +32,7 @@ def masks_page(
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         rows="".join(_section(row, latent_size) for row in rows),
-        resolution=_resolution(latent_size),
+        cell_size=_cell_size(latent_size),
         proposals="" if proposals is None else _proposals(proposals),
         version=escape(__version__),
     )
@@ -56,12 +56,13 @@ def _section(row: Row, latent_size: tuple[int, int] | None) -> str:
     )
 
 
-def _resolution(latent_size: tuple[int, int] | None) -> str:
-    """Return at which size training sees a photo, as the end of a sentence."""
+def _cell_size(latent_size: tuple[int, int] | None) -> str:
+    """Return how large a cell of the latents is on a photo, as the end of a sentence."""
     if latent_size is not None:
-        return f"its shorter side is {VAE_FACTOR * min(latent_size)} pixels, as in this training"
+        return f"one part in {min(latent_size)} of the photo’s shorter side wide, as in this training"
     return (
-        f"its shorter side is {DEFAULT_RESOLUTION} pixels (Stable Diffusion 1.5; smaller photos: as they are)"
+        f"{VAE_FACTOR} × {VAE_FACTOR} pixels once the photo’s shorter side is {DEFAULT_RESOLUTION} pixels "
+        "(as for Stable Diffusion 1.5; smaller photos: as they are)"
     )
 
 
