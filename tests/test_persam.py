@@ -235,3 +235,21 @@ def test_where_the_last_pass_has_no_usable_mask_the_one_before_stays(segmenter, 
         mask_input=last.low_res_logits[last.chosen][None],
     )
     assert persam.likeliest_usable(segmenter, embedding, again) is None
+
+
+@pytest.mark.parametrize("other_colour", [(30, 60, 220), (240, 230, 40), (20, 160, 60)])
+@pytest.mark.parametrize("is_left", [True, False])
+def test_of_two_things_the_one_like_the_reference_is_pointed_at(segmenter, reference, is_left, other_colour):
+    rows, columns = np.ogrid[:100, :200]
+    pixels = scene(100, 200)[0]
+    pixels[:] = (60, 60, 60)
+    like, unlike = (
+        (columns - x) ** 2 + (rows - 50) ** 2 < 28**2 for x in ((50, 150) if is_left else (150, 50))
+    )
+    pixels[like], pixels[unlike] = (220, 40, 30), other_colour
+    embedding = segmenter.encode(pixels)
+    found = persam.find(segmenter, embedding, persam.fit(segmenter, [reference]), "two.png")
+    x, y = (round(float(value)) for value in found.point_coords[0])
+    # The grid's cells are 8 pixels of the photo or more: a cell on the edge still shows the disc.
+    near = (columns - (50 if is_left else 150)) ** 2 + (rows - 50) ** 2 < 40**2
+    assert near[y, x]
