@@ -43,7 +43,7 @@ def test_pipelines_of_another_kind(tmp_path, kind):
     # Refused by the index, before anything else is read or fetched.
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     with pytest.raises(
-        UserError, match=rf"{FLAG} .*: a {kind}.*; only Stable Diffusion 1\.x and 2\.x .* XL"
+        UserError, match=rf"{FLAG} .*: a {kind}.*; only Stable Diffusion 1\.x or 2\.x .* XL"
     ) as raised:
         load_models(str(tmp_path))
     assert REASONS.get(kind, "") in str(raised.value)
