@@ -2,11 +2,12 @@
 # make fix     let ruff put right what it can
 # make check   what needs no test run: ruff, import rules, file lengths
 # make test    the tests
+# make slow    the tests that take longer than ten seconds each: kills, several processes, compiling
 # make demo    the whole idea on the embedded models: output/demo/report.html
 # make bench   every script in benchmarks/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test demo bench
+.PHONY: help setup fix check test slow demo bench
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +44,9 @@ check: setup
 
 test: setup
 	$(BIN)/python -m pytest -m 'not slow' --durations=10
+
+slow: setup
+	$(BIN)/python -m pytest -m 'slow and not gpu' --durations=10
 
 demo: setup
 	$(BIN)/python -m persam_dreambooth demo --output_dir output/demo
