@@ -97,6 +97,6 @@ def test_the_first_line_of_a_config_is_a_command_that_parses(path, monkeypatch):
 def test_the_toy_keeps_its_values():
     config = parse([])
     assert (config.data.resolution, config.train.learning_rate) == (64, 2e-4)
-    assert (config.train.max_train_steps, config.train.train_batch_size) == (400, 4)
+    assert (config.train.max_train_steps, config.train.train_batch_size) == (800, 4)
     assert config.masks.outside_prior_weight == 1.0
     assert (config.validation.guidance_scale, config.validation.num_inference_steps) == (5.0, 25)
