@@ -106,8 +106,11 @@ def test_what_a_tracker_is_told(monkeypatch, tmp_path):
     assert (values["validation"][1, ..., 0] == 1).all()
 
 
-def test_without_trackers_no_picture_is_opened(tmp_path):
+def test_without_trackers_no_picture_is_opened(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(Image, "open", opened.append)
     trackers.track_pictures(Accelerator(), "validation", [tmp_path / "missing.png"], 1)
+    assert opened == []
 
 
 def test_tensorboard_gets_pictures_and_settings_in_its_own_form(tmp_path):

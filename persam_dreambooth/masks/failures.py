@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
@@ -22,7 +23,7 @@ def naming(photos: list[Photo], folder: Path) -> Iterator[None]:
         UserError: memory or the disk ran out.
     """
     names = ", ".join(str(photo.path) for photo in photos)
-    with noting(f"This happened at {names}. The masks of the photos before it are in {folder}."):
+    with Noting(f"This happened at {names}. The masks of the photos before it are in {folder}."):
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError, OSError) as error:
@@ -33,12 +34,18 @@ def naming(photos: list[Photo], folder: Path) -> Iterator[None]:
             ) from error
 
 
-@contextmanager
-def noting(text: str) -> Iterator[None]:
-    """Add a line to the traceback of whatever is raised inside."""
-    try:
-        yield
-    # Every kind, because what is not expected cannot be listed; nothing is hidden, for it is raised again.
-    except Exception as error:
-        error.add_note(text)
-        raise
+class Noting:
+    """Adds a line to the traceback of whatever is raised inside; hides nothing."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note the text on what was raised, if anything was; it goes on to the caller."""
+        if error is not None:
+            error.add_note(self.text)

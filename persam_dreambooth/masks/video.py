@@ -21,7 +21,7 @@ from torch import Tensor
 
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.clip import Frame
-from persam_dreambooth.masks.failures import noting
+from persam_dreambooth.masks.failures import Noting
 from persam_dreambooth.masks.mask_fit import Solver
 from persam_dreambooth.masks.passes import tight_box
 from persam_dreambooth.masks.sighting import Sighting, find, fit, nearest_cells
@@ -68,7 +68,7 @@ def track(
     }
     boxes = {number: tight_box(torch.from_numpy(each.mask)) for number, each in references.items()}
     for frame in frames:
-        with noting(f"This happened at frame {frame.name}."):
+        with Noting(f"This happened at frame {frame.name}."):
             embedding = segmenter.encode(frame.pixels)
             nearest = nearest_cells(embedding, first)
             found = {
