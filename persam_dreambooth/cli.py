@@ -12,6 +12,7 @@ import tyro
 
 from persam_dreambooth import __version__
 from persam_dreambooth.commands.certify import certify
+from persam_dreambooth.commands.diffseg import diffseg
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
 from persam_dreambooth.commands.export_masks import export_masks
 from persam_dreambooth.commands.segment import segment
@@ -27,6 +28,7 @@ app.command(export_masks, name="export-masks")
 app.command(verify_export, name="verify-export")
 app.command(evaluate_masks, name="evaluate-masks")
 app.command(certify)
+app.command(diffseg)
 
 
 @app.command
