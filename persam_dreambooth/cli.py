@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 
 from persam_dreambooth import __version__
+from persam_dreambooth.commands.adapt_sam import adapt_sam
 from persam_dreambooth.commands.certify import certify
 from persam_dreambooth.commands.diffseg import diffseg
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
@@ -29,6 +30,7 @@ app.command(verify_export, name="verify-export")
 app.command(evaluate_masks, name="evaluate-masks")
 app.command(certify)
 app.command(diffseg)
+app.command(adapt_sam, name="adapt-sam")
 
 
 @app.command

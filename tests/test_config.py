@@ -16,6 +16,7 @@ from persam_dreambooth.settings import TrainConfig, resolve_defaults
 FLAGS = """
 output_dir seed mixed_precision checkpointing_steps checkpoints_total_limit resume_from_checkpoint
 pretrained_model_name_or_path revision variant tokenizer_name pretrained_vae_model_name_or_path sam
+sam_adapter
 instance_data_dir instance_prompt identifier class_prompt class_data_dir with_prior_preservation
 prior_loss_weight num_class_images sample_batch_size prior_generation_precision dataset_name image_column
 caption_column caption_dropout repeats resolution center_crop random_flip image_interpolation_mode

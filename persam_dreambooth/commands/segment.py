@@ -24,6 +24,8 @@ class ModelChoice:
 
     sam: str = "toy"
     """Segment Anything: "toy" (embedded), a transformers folder, a hub id, or an original .pth file."""
+    sam_adapter: Path | None = None
+    """File that `persam-dreambooth adapt-sam` made for --sam, for photos that are foreign to it."""
     model: str = "toy"
     """Stable Diffusion for diffseg and its proposals: a folder, a hub id, or "toy"."""
     device: str = "cpu"
@@ -74,6 +76,7 @@ def segment(
             out=out,
             subjects=subjects,
             sam=models.sam,
+            sam_adapter=models.sam_adapter,
             method=method,
             device=models.device,
             search=search,
@@ -84,7 +87,13 @@ def segment(
     from persam_dreambooth.photos import read_photos
 
     album = read_photos(photos)
-    options = {"out_dir": out, "sam": models.sam, "method": method.replace("-", "_"), "device": models.device}
+    options = {
+        "out_dir": out,
+        "sam": models.sam,
+        "sam_adapter": models.sam_adapter,
+        "method": method.replace("-", "_"),
+        "device": models.device,
+    }
     if subjects:
         found = find_subjects(album, subjects, search, **options)
     else:

@@ -67,6 +67,7 @@ def find_subject(
         list(photos),
         masks,
         sam=config.model.sam,
+        sam_adapter=config.model.sam_adapter,
         method=masks.mask_method,
         out_dir=run.path / MASKS_FOLDER,
         device=device,

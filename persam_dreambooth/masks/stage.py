@@ -50,12 +50,13 @@ ALGORITHM = 4
 _GPU_BATCH = 4
 
 
-def find_masks(
+def find_masks(  # noqa: PLR0913 (what the stage can be told, each by its name)
     photos: list[Photo],
     settings: SearchConfig | None = None,
     *,
     out_dir: Path,
     sam: str = "toy",
+    sam_adapter: Path | None = None,
     method: str = "persam_f",
     device: str = "cpu",
     latent_size: tuple[int, int] | None = None,
@@ -72,6 +73,7 @@ def find_masks(
         settings: the hint, and how the subject is looked for.
         out_dir: folder of the results.
         sam: `toy`, a folder, a hub id, or an original checkpoint.
+        sam_adapter: a file of adapt-sam's for it.
         method: `persam_f`, `persam` or `diffseg`.
         device: where SAM, or the diffusion model, runs.
         latent_size: (rows, columns) of the training square's latents, for the sheets and the flags.
@@ -97,10 +99,10 @@ def find_masks(
         None if diffseg is None or diffseg.settings.proposals == "sam" or marked.references else diffseg
     )
     told = "" if proposer is None else proposer.inputs
-    folder.keep(_inputs(photos, marked, options, method, sam, told), options.min_confidence)
+    folder.keep(_inputs(photos, marked, options, method, (sam, sam_adapter), told), options.min_confidence)
     # What is in the way of a model is said before anything is written.
     todo = _todo(photos, marked, folder, options)
-    segmenter = Segmenter.load(sam, device) if todo else None
+    segmenter = Segmenter.load(sam, device, sam_adapter) if todo else None
     things = proposer.things(device) if proposer is not None and todo else None
     folder.start(
         {
@@ -111,6 +113,7 @@ def find_masks(
             "reference_choice": options.reference_choice,
             "references": [hint.told for hint in marked.references] or proposed,
             "sam": sam,
+            "sam_adapter": sam_adapter and str(sam_adapter),
         }
     )
     for stem, hint in marked.by_stem.items():
@@ -160,12 +163,17 @@ def _with_paths(changes: Mapping[str, object]) -> dict[str, object]:
 
 
 def _inputs(
-    photos: list[Photo], marked: Hints, options: SearchConfig, method: str, sam: str, proposer: str
+    photos: list[Photo],
+    marked: Hints,
+    options: SearchConfig,
+    method: str,
+    sam: tuple[str, Path | None],
+    proposer: str,
 ) -> dict[str, str]:
     """Return, by stem, a digest of everything that a photo's mask depends on."""
     common = [f"{ALGORITHM} {method} {options.fit_solver} {options.persam_compat}"]
     if any(photo.stem not in marked.by_stem or marked.by_stem[photo.stem].mask is None for photo in photos):
-        common.append(model_digest(sam))
+        common.append(model_digest(*sam))
     common += sorted(f"{hint.photo.digest} {hint.digest}" for hint in marked.references)
     if not marked.references:
         common += [str(options.reference_choice), *sorted(photo.digest for photo in photos)]

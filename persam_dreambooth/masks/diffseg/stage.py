@@ -141,19 +141,20 @@ def find_subject(diffseg: DiffSeg, photo: Photo, noun: str | None, *, min_confid
 
 
 def confidence_of(choice: Choice) -> Confidence:
-    """Return the IoU with the truth that the scores let expect."""
+    """Return the IoU with the truth that the scores let expect; 0 where nothing stands out."""
     parts = {"score": _share(choice.score), "lead": _share(choice.margin), "noun": _share(choice.contrast)}
-    return Confidence(round(EXPECTED_IOU(parts), 4), {name: round(part, 4) for name, part in parts.items()})
+    value = EXPECTED_IOU(parts) if choice.score >= LEAST_SCORE else 0.0
+    return Confidence(round(value, 4), {name: round(part, 4) for name, part in parts.items()})
 
 
 def why_left_out(choice: Choice, trust: Confidence, min_confidence: float) -> str | None:
     """Return why a photo is left out, or None where it is not."""
-    if choice.score < LEAST_SCORE and min_confidence > 0:
+    if trust.value >= min_confidence:
+        return None
+    if choice.score < LEAST_SCORE:
         return f"no segment stands out (the best one's score {choice.score:.2f} is below {LEAST_SCORE:g})"
-    if trust.value < min_confidence:
-        told = f"confidence {trust.value:.2f} is below {min_confidence:g}"
-        return f"unsure which segments are the subject ({told})"
-    return None
+    told = f"confidence {trust.value:.2f} is below {min_confidence:g}"
+    return f"unsure which segments are the subject ({told})"
 
 
 def _share(value: float) -> float:
