@@ -1,0 +1,144 @@
+"""The tables and the plot of docs/leakage.md, from the rows of LeakBench and nothing else.
+
+What is generated stands between `<!-- leakbench: NAME -->` and `<!-- end -->`; the text around is a person's.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leakbench_plan import ARMS
+from leakbench_plot import pareto_plot
+from leakbench_tables import (
+    BASE,
+    Rows,
+    arms_table,
+    likeness_of,
+    matched_table,
+    others_table,
+    percent_text,
+    points_text,
+    pooled,
+    scenes_table,
+    signed_text,
+    steps_table,
+    title_of,
+)
+
+from persam_dreambooth.errors import UserError
+from persam_dreambooth.files import write_text
+
+PLOT = "leakbench_pareto.svg"
+TARGET_REDUCTION, TARGET_LIKENESS = 0.8, -0.05
+
+_BLOCK = re.compile(r"(<!-- leakbench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def tables(rows: Rows) -> dict[str, str]:
+    """Return the generated parts of the page by name, as Markdown."""
+    summary = pooled(rows)
+    return {
+        "coverage": coverage(rows),
+        "verdict": verdict(summary),
+        "arms": arms_table(rows, summary),
+        "buys": buys(summary),
+        "scenes": scenes_table(rows),
+        "steps": steps_table(rows),
+        "matched": matched_table(rows),
+        "others": others_table(rows),
+    }
+
+
+def coverage(rows: Rows) -> str:
+    """Return a sentence on how much was run."""
+    runs = {(row["album"], row["arm"], row["training_seed"]) for row in rows if row["arm"] != BASE}
+    subjects = {row["album"]: row["group"] for row in rows}
+    groups = ", ".join(f"{count} {group}" for group, count in sorted(Counter(subjects.values()).items()))
+    by_arm = Counter(arm for _, arm, _ in runs)
+    counts = ", ".join(f"{ARMS[arm].title} {by_arm[arm]}" for arm in ARMS if by_arm[arm])
+    seeds = len({seed for _, _, seed in runs})
+    pictures = sum(row["arm"] != BASE for row in rows)
+    return (
+        f"{len(runs)} trainings of {len(subjects)} subjects ({groups}) with {seeds} training seed"
+        f"{'s' * (seeds > 1)}, {pictures:,} pictures. Trainings of each: {counts}."
+    )
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """Return whether the target is met: the arm that removes most at no loss of likeness."""
+    found = {row["arm"]: row for row in summary["differences"] if row.get("relative_reduction")}
+    if not found:
+        return "Plain training did not leak for sure in these runs, so that there is nothing to remove."
+    likeness = likeness_of(summary)
+    safe = {arm: row for arm, row in found.items() if row[likeness]["low"] > TARGET_LIKENESS}
+    best = max(safe or found, key=lambda arm: found[arm]["relative_reduction"]["mean"])
+    removed, change = found[best]["relative_reduction"], found[best][likeness]
+    met = bool(safe) and removed["mean"] >= TARGET_REDUCTION
+    which = "of those at no loss of likeness " if safe else ""
+    title = ARMS[best].title
+    return (
+        f"**Target {'met' if met else 'missed'}.** {title[0].upper()}{title[1:]} removes "
+        f"most {which}- {percent_text(removed)} of plain training's excess - and changes likeness by "
+        f"{signed_text(change)}. (Target: at least {TARGET_REDUCTION:.0%} removed, and the lower bound of "
+        f"the likeness change above {TARGET_LIKENESS}.)"
+    )
+
+
+def buys(summary: Mapping[str, Any]) -> str:
+    """Return a line on each arm: what it changes against plain training, and where it is surely worse."""
+    likeness = likeness_of(summary)
+    asked = {
+        "leak": ("leaked", points_text, False),
+        "excess": ("excess", points_text, False),
+        "agreement": ("prompted place kept", points_text, True),
+        likeness: ("likeness", signed_text, True),
+        "subject": ("class seen", points_text, True),
+    }
+    lines = []
+    for found in sorted(summary["differences"], key=lambda found: list(ARMS).index(found["arm"])):
+        told = [f"{name} {text(found[key])}" for key, (name, text, _) in asked.items() if found.get(key)]
+        worse = [
+            name
+            for key, (name, _, more_is_better) in asked.items()
+            if found.get(key) and (found[key]["high"] < 0 if more_is_better else found[key]["low"] > 0)
+        ]
+        loses = f" **Worse: {', '.join(worse)}.**" if worse else ""
+        lines.append(f"- {title_of(found['arm'])}: {', '.join(told)}.{loses}")
+    return "\n".join(lines) or "- No arm has a plain training beside it."
+
+
+def spliced(page: str, parts: Mapping[str, str]) -> str:
+    """Return a page with its generated parts replaced.
+
+    Raises:
+        UserError: the page has no place for a part.
+    """
+    lacking = parts.keys() - {match[2] for match in _BLOCK.finditer(page)}
+    if lacking:
+        name = min(lacking)
+        raise UserError(
+            f"leakage.md: has no part {name!r}; lines `<!-- leakbench: {name} -->` and `<!-- end -->` are "
+            "needed. Add them where it is to stand."
+        )
+    return _BLOCK.sub(lambda match: f"{match[1]}{parts.get(match[2], '')}\n{match[3]}", page)
+
+
+def write_page(path: Path, images: Path, rows: Rows) -> None:
+    """Write the plot, and tables and sentences into a page that is there, at their marks."""
+    write_text(images / PLOT, plot(rows))
+    write_text(path, spliced(path.read_text(encoding="utf-8"), tables(rows)))
+
+
+def write_new_page(path: Path, rows: Rows) -> None:
+    """Write a page of nothing but tables and sentences, and the plot beside it."""
+    marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in tables(rows))
+    write_text(path, f"# LeakBench\n\n![Excess and likeness]({PLOT})\n\n{marks}")
+    write_page(path, path.parent, rows)
+
+
+def plot(rows: Rows) -> str:
+    """Return the paths of the arms over leakage and likeness as SVG."""
+    points = [point for point in pooled(rows)["pareto"] if point["arm"] in (BASE, *ARMS)]
+    return pareto_plot(points, {arm: title_of(arm) for arm in (BASE, *ARMS)})
