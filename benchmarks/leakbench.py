@@ -20,10 +20,11 @@ from pathlib import Path
 
 from leakbench_albums import Bench
 from leakbench_dataset import read_subjects
-from leakbench_page import tables, write_new_page, write_page
+from leakbench_page import coverage, write_new_page, write_page
 from leakbench_plan import ARMS, BLOCKS, Plan, part_of, toy_subjects
 from leakbench_runs import work
 from leakbench_scores import features_of, read_rows, score, write_rows
+from leakbench_tables import arms_table, pooled
 
 from persam_dreambooth.errors import UserError, did_you_mean, user_errors
 from persam_dreambooth.leakage.scenes import DECOY_KINDS
@@ -47,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
     with user_errors():
         if not (args.quick or args.full or args.dataset):
-            rows, _ = read_rows(PUBLISHED)
-            publish(rows)
+            publish()
             return
         bench = bench_of(args)
         if "draw" in args.stages:
@@ -59,18 +59,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             about = {"features": features.name, "steps": bench.plan.steps, "base": bench.base}
             write_rows(path, score(bench, bench.plan.runs(), features, again=args.again), about)
         if "page" in args.stages:
-            rows, _ = read_rows(path)
-            write_new_page(bench.out / "leakage.md", rows)
-            print(f"{bench.out / 'leakage.md'}\n\n{tables(rows)['arms']}")
+            rows, about = read_rows(path)
+            write_new_page(bench.out / "leakage.md", rows, about)
+            print(f"{bench.out / 'leakage.md'}\n\n{arms_table(rows, pooled(rows))}")
             if args.publish:
                 shutil.copyfile(path, PUBLISHED)
-                publish(rows)
+                publish()
 
 
-def publish(rows: list[dict]) -> None:
-    """Write tables and plot into docs/."""
-    write_page(DOCS / "leakage.md", DOCS / "images", rows)
-    print(f"{DOCS / 'leakage.md'}\n\n{tables(rows)['arms']}")
+def publish() -> None:
+    """Write tables and plot into docs/, from the rows that are kept there."""
+    rows, about = read_rows(PUBLISHED)
+    write_page(DOCS / "leakage.md", DOCS / "images", rows, about)
+    print(f"{DOCS / 'leakage.md'}: {coverage(rows)}")
 
 
 def bench_of(args: argparse.Namespace) -> Bench:

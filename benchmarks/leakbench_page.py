@@ -15,6 +15,7 @@ from leakbench_tables import (
     BASE,
     Rows,
     arms_table,
+    at_step,
     likeness_of,
     matched_table,
     others_table,
@@ -31,20 +32,27 @@ from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import write_text
 
 PLOT = "leakbench_pareto.svg"
+PARTS = ("coverage", "verdict", "arms", "buys", "scenes", "steps", "matched", "others")
 TARGET_REDUCTION, TARGET_LIKENESS = 0.8, -0.05
 
 _BLOCK = re.compile(r"(<!-- leakbench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def tables(rows: Rows) -> dict[str, str]:
-    """Return the generated parts of the page by name, as Markdown."""
-    summary = pooled(rows)
+def tables(rows: Rows, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the generated parts of the page by name, as Markdown.
+
+    Args:
+        rows: of all pictures.
+        about: `features` that they were measured with, and the numbers of `steps`.
+    """
+    early, last = [*about["steps"][-2:-1], None], about["steps"][-1]
+    summaries = {step or last: pooled(at_step(rows, step)) for step in early}
     return {
-        "coverage": coverage(rows),
-        "verdict": verdict(summary),
-        "arms": arms_table(rows, summary),
-        "buys": buys(summary),
-        "scenes": scenes_table(rows),
+        "coverage": f"{coverage(rows)} Measured with `--features {about['features']}`.",
+        "verdict": _by_step({step: verdict(found) for step, found in summaries.items()}),
+        "arms": _by_step({step: arms_table(rows, found) for step, found in summaries.items()}),
+        "buys": _by_step({step: buys(found) for step, found in summaries.items()}),
+        "scenes": _by_step({step or last: scenes_table(at_step(rows, step)) for step in early}),
         "steps": steps_table(rows),
         "matched": matched_table(rows),
         "others": others_table(rows),
@@ -125,17 +133,22 @@ def spliced(page: str, parts: Mapping[str, str]) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}{parts.get(match[2], '')}\n{match[3]}", page)
 
 
-def write_page(path: Path, images: Path, rows: Rows) -> None:
+def write_page(path: Path, images: Path, rows: Rows, about: Mapping[str, Any]) -> None:
     """Write the plot, and tables and sentences into a page that is there, at their marks."""
     write_text(images / PLOT, plot(rows))
-    write_text(path, spliced(path.read_text(encoding="utf-8"), tables(rows)))
+    write_text(path, spliced(path.read_text(encoding="utf-8"), tables(rows, about)))
 
 
-def write_new_page(path: Path, rows: Rows) -> None:
+def write_new_page(path: Path, rows: Rows, about: Mapping[str, Any]) -> None:
     """Write a page of nothing but tables and sentences, and the plot beside it."""
-    marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in tables(rows))
+    marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in PARTS)
     write_text(path, f"# LeakBench\n\n![Excess and likeness]({PLOT})\n\n{marks}")
-    write_page(path, path.parent, rows)
+    write_page(path, path.parent, rows, about)
+
+
+def _by_step(parts: Mapping[int, str]) -> str:
+    """Return parts under a line that says after how many steps."""
+    return "\n\n".join(f"After {step} steps:\n\n{part}" for step, part in parts.items())
 
 
 def plot(rows: Rows) -> str:

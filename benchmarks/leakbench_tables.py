@@ -33,8 +33,19 @@ def pooled(rows: Rows, keep: Callable[[Mapping[str, Any]], bool] = lambda row: T
     return summarise(told)
 
 
+def at_step(rows: Rows, step: int | None) -> Rows:
+    """Return rows as if training had ended after a number of steps; None is the end as it was."""
+    if step is None:
+        return rows
+    return [
+        row | {"step": None}
+        for row in rows
+        if row["step"] == step or (row["arm"] == BASE and row["step"] is None)
+    ]
+
+
 def arms_table(rows: Rows, summary: Mapping[str, Any]) -> str:
-    """Return the table of all arms after the last step."""
+    """Return the table of all arms at the end."""
     differences = {row["arm"]: row for row in summary["differences"]}
     likeness = likeness_of(summary)
     lines = []

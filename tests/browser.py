@@ -79,6 +79,11 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def wait(self, expression):
+        """Wait until an expression of the page is true: some events of the browser come a little later."""
+        pause = "await new Promise((next) => setTimeout(next, 10))"
+        self.run(f"(async () => {{ while (!({expression})) {pause}; }})()")
+
     def click(self, x, y):
         """Press and release the left button at a place of the window."""
         for kind in ("mousePressed", "mouseReleased"):

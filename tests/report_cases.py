@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-from leakage_cases import PROMPTS, SEEDS, comparison, disc, place, with_subject
+from leakage_cases import PROMPTS, SEEDS, comparison, disc, leaked, place, with_subject
 from PIL import Image
 
 from persam_dreambooth.leakage.pictures import Picture
@@ -14,6 +14,8 @@ from persam_dreambooth.photos import Photo, array_digest
 
 NASTY = "<script>alert('x')</script> & \"sks\" </style> $title cat"
 GRID = (16, 16)
+WORST = PROMPTS[3]
+"""The prompt of which the masked arm's pictures leak, by the rows alone: it stands first."""
 CELL = 8
 """Pixels of a cell's side in the photos and pictures of these cases."""
 LEAKING = ("plain", PROMPTS[1], 1)
@@ -78,6 +80,8 @@ def full_result(**options):
         if (row["arm"], row["prompt"], row["seed"]) == LEAKING:
             row["hits"] = HITS
             row["subject_cells"] = "1" * 16 + "0" * 240
+        if (row["arm"], row["prompt"]) == ("masked", WORST) and options.get("truth", True):
+            row.update(leaked(attribution=0.9))
     steps = [(100, 0.1, 0.2), (200, 0.3, 0.5)]
     result["pareto"] = [
         {"arm": arm, "step": step, "excess": around(share * x), "likeness": around(y), "leak": around(x)}

@@ -207,9 +207,9 @@ def test_one_photo_is_too_few_unless_others_are_held_out(place, tmp_path, capsys
         *arguments(place, tmp_path / "out", photos=folder / "photos", masks=folder / "masks"),
         *models(place),
     ]
-    assert "1 photo with a mask; at least 2 are needed" in refusal(capsys, argv)
+    assert "1 of the photos with a mask; at least 2 needed" in refusal(capsys, argv)
     argv += ["--held_out", str(folder / "photos")]
-    assert "--masks" in refusal(capsys, argv)
+    assert f"--held_out {folder / 'photos'}: no mask for 00.png" in refusal(capsys, argv)
 
 
 def test_a_subject_that_fills_every_photo(place, tmp_path, capsys):

@@ -13,6 +13,7 @@ from persam_dreambooth.leakage.feature_cache import KeptFeatures, kept
 from persam_dreambooth.leakage.features import load_features
 from persam_dreambooth.leakage.finder import remembering
 from persam_dreambooth.leakage.planning import compared_with, known_sample
+from persam_dreambooth.leakage.provenance import poorly_seen
 from persam_dreambooth.leakage.training_record import proof_of, training_of
 from persam_dreambooth.photos import array_digest, sample_images
 
@@ -163,3 +164,13 @@ def test_who_is_compared_with_whom():
     assert compared_with("b", ["a", "b"]) == "b"
     with pytest.raises(UserError, match=r"^--minus bb: no model has this name; one of aa, bbb is needed"):
         compared_with("bb", ["aa", "bbb"])
+
+
+def test_a_measure_that_does_not_see_planted_leaks_is_warned_of():
+    assert poorly_seen(None) == []
+    assert poorly_seen({"gates_failed": 0, "smallest_share": 0.1}) == []
+    (half,) = poorly_seen({"gates_failed": 3, "smallest_share": 0.5})
+    assert half.startswith("3 of the checks with leaks planted")
+    assert "the smallest found reliably is 50% of it" in half
+    (never,) = poorly_seen({"gates_failed": 4, "smallest_share": None})
+    assert "none is found reliably" in never

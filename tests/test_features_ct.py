@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from leakage_cases import SIDE, disc, place
 
-from persam_dreambooth.leakage.features import CELL, SHORT_SIDE, background_cells, ct_features, grid_of
-from persam_dreambooth.leakage.features.cells import MARGIN, widened
+from persam_dreambooth.leakage.features import background_cells, ct_features, grid_of
+from persam_dreambooth.leakage.features.cells import CELL, MARGIN, SHORT_SIDE, widened
 from persam_dreambooth.leakage.features.colour import cell_features
 
 # Of place(3): lightness and colour of the first cell, and the sum over all background cells.

@@ -5,19 +5,10 @@ import pytest
 from leakage_cases import SIDE, disc, photos, place, with_subject
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.leakage.banks import (
-    Banks,
-    Space,
-    build_banks,
-    check_photos,
-    nearest,
-    nearest_in_each,
-    own_attribution,
-    same_scene,
-    whitened_space,
-)
+from persam_dreambooth.leakage.banks import Banks, build_banks, check_photos, own_attribution, same_scene
 from persam_dreambooth.leakage.features import load_features
 from persam_dreambooth.leakage.scores import score
+from persam_dreambooth.leakage.whitening import Space, nearest, nearest_in_each, whitened_space
 
 CT = load_features("ct")
 NUM_BANKS = 6

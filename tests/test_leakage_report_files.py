@@ -106,7 +106,7 @@ def test_what_is_no_report_is_refused(tmp_path):
         read_report(path)
 
 
-def test_the_grid_picture_shows_the_worst_prompt_first_with_outlines(written):
+def test_the_grid_picture_has_a_column_an_arm_and_only_the_first_seed(written):
     with Image.open(written / "grid.png") as image:
         assert image.mode == "RGB"
         pixels = np.asarray(image).astype(int)
@@ -114,6 +114,13 @@ def test_the_grid_picture_shows_the_worst_prompt_first_with_outlines(written):
     assert pixels.shape[1] == 2 * posters.MARGIN + 3 * (posters.TILE + posters.GAP) - posters.GAP
     # The first seed's pictures have no leaked patch in this case: nothing is yellow.
     assert not (np.abs(pixels - (255, 214, 10)).sum(axis=-1) < 6).any()
+
+
+def test_the_grid_picture_starts_with_what_leaks_most():
+    result = full_result()
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    own = [Shot(row["arm"], row["prompt"], row["seed"], row, pixels) for row in result["rows"]]
+    assert posters._worst(own) == [PROMPTS[number] for number in (3, 0, 1, 2)]
 
 
 def test_leaked_patches_are_outlined_in_the_grid_picture():
@@ -226,7 +233,8 @@ def test_only_pictures_that_are_there_are_shown_and_few_seeds():
 
 
 def test_seeds_that_are_left_out_still_count(tmp_path):
-    seeds = tuple(range(10))
-    read = Page(write(comparison(seeds=seeds), tmp_path, seeds=seeds).read_text(encoding="utf-8"))
-    assert len(read.all("figure", "shot")) == 3 * len(PROMPTS) * 8
-    assert "n = 40" in read.text
+    seeds, prompts = tuple(range(10)), PROMPTS[:1]
+    result = comparison(seeds=seeds, prompts=prompts)
+    read = Page(write(result, tmp_path, seeds=seeds, prompts=prompts).read_text(encoding="utf-8"))
+    assert len(read.all("figure", "shot")) == 3 * 8
+    assert "n = 10" in read.text

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from leakage_cases import SIDE, disc, photos, place, with_subject
 
-from persam_dreambooth.leakage.banks import Banks, Space, build_banks
+from persam_dreambooth.leakage.banks import Banks, build_banks
 from persam_dreambooth.leakage.features import Cells, load_features
 from persam_dreambooth.leakage.scores import common_attribution, copy_threshold, score
+from persam_dreambooth.leakage.whitening import Space
 
 CT = load_features("ct")
 NUM_BANKS = 8

@@ -194,6 +194,20 @@ def test_leakage_at_equal_likeness_by_hand():
     assert found["difference"]["mean"] == pytest.approx(-0.3)
 
 
+def test_the_base_model_is_where_the_paths_begin():
+    """Traits 0.2 in the base model, 0.4 after plain's first steps: 0.25 is a quarter of the way, at 0.05."""
+    base = path("base", {None: (0.0, 0.0)})
+    plain = path("plain", {100: (0.2, 0.4), None: (0.8, 1.0)})
+    masked = path("masked", {100: (0.0, 0.05), None: (0.02, 0.1)})
+    rows = summarise([*base, *plain, *masked])["rows"]
+    for one in rows:
+        one["trait_likeness"] = 0.2 + 0.5 * one["likeness"]
+    found = at_matched_likeness(rows, "masked", "plain", likeness="trait_likeness")
+    assert found["likeness"] == pytest.approx(0.25)
+    assert found["other"]["mean"] == pytest.approx(0.05)
+    assert at_matched_likeness([one for one in rows if one["arm"] != "base"], "masked", "plain") is None
+
+
 def test_leakage_at_equal_likeness_has_intervals():
     found = at_matched_likeness(paths(spread=0.02)["rows"], "masked", "plain")
     assert found["difference"]["low"] < -0.3 < found["difference"]["high"] < -0.2

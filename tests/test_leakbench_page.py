@@ -16,7 +16,15 @@ from leakbench_page import buys, coverage, spliced, verdict, write_page
 from leakbench_plan import FIXED, RECONTEXT, VARIED
 from leakbench_plot import pareto_plot
 from leakbench_scores import MEASURES, NAMES, read_rows, write_rows
-from leakbench_tables import arms_table, matched_table, others_table, pooled, scenes_table, steps_table
+from leakbench_tables import (
+    arms_table,
+    at_step,
+    matched_table,
+    others_table,
+    pooled,
+    scenes_table,
+    steps_table,
+)
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -140,6 +148,16 @@ def test_bare_prompts_tell_whether_they_are_drawn_at_home():
     assert lines[2].startswith("| base (untrained) | 0% |")
 
 
+def test_rows_of_an_earlier_step_stand_for_the_end():
+    rows = two_albums()
+    early = [one | {"step": 5, "attribution": 0.15} for one in rows if one["arm"] != "base"]
+    assert at_step([*rows, *early], None) == [*rows, *early]
+    summary = pooled(at_step([*rows, *early], 5))
+    # Both arms 15 % over the base model's 10 %.
+    assert summary["arms"]["plain"]["excess"]["mean"] == pytest.approx(0.05)
+    assert summary["arms"]["masked"]["excess"]["mean"] == pytest.approx(0.05)
+
+
 def test_the_verdict_follows_from_reduction_and_likeness():
     rows = []
     for number in range(6):
@@ -212,9 +230,9 @@ def test_the_plot_holds_a_dot_for_every_point_and_is_well_formed():
 
 
 def test_the_page_is_what_the_kept_rows_say(tmp_path):
-    rows, _ = read_rows(leakbench.PUBLISHED)
+    rows, about = read_rows(leakbench.PUBLISHED)
     shutil.copy(DOCS / "leakage.md", tmp_path / "leakage.md")
-    write_page(tmp_path / "leakage.md", tmp_path, rows)
+    write_page(tmp_path / "leakage.md", tmp_path, rows, about)
     assert (tmp_path / "leakage.md").read_text() == (DOCS / "leakage.md").read_text()
     plot = "leakbench_pareto.svg"
     assert (tmp_path / plot).read_text() == (DOCS / "images" / plot).read_text()

@@ -144,8 +144,8 @@ def test_from_a_data_set_to_the_page(tmp_path):
     assert all(row["leak"] is None for row in rows)
     shutil.rmtree(made.step_folder(runs[0], 1))
     assert score(made, runs, features) == rows
-    write_rows(tmp_path / "rows.json.gz", rows, {})
-    write_new_page(tmp_path / "leakage.md", read_rows(tmp_path / "rows.json.gz")[0])
+    write_rows(tmp_path / "rows.json.gz", rows, {"features": features.name, "steps": made.plan.steps})
+    write_new_page(tmp_path / "leakage.md", *read_rows(tmp_path / "rows.json.gz"))
     page = (tmp_path / "leakage.md").read_text()
     assert "9 trainings of 1 subjects (1 photos)" in page
     assert (tmp_path / "leakbench_pareto.svg").read_text().startswith("<svg")

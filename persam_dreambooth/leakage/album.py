@@ -48,10 +48,11 @@ def read_album(photos: Path, masks: Path, *, flag: str = "--photos", can_be_one:
         UserError: a folder or file cannot be read; photos lack masks; there are too few photos; the subject
             leaves no background in any of them.
     """
+    where = f"--masks {masks}" if flag == "--photos" else f"{flag} {masks}"
     if not masks.is_dir():
         why = "a file" if masks.exists() else "no such folder"
         raise UserError(
-            f"--masks {masks}: {why}; a folder with a mask for each photo is needed. `persam-dreambooth "
+            f"{where}: {why}; a folder with a mask for each photo is needed. `persam-dreambooth "
             "segment` writes one."
         )
     found, record = read_photos(photos), read_record(masks / RECORD_FILE)
@@ -61,20 +62,22 @@ def read_album(photos: Path, masks: Path, *, flag: str = "--photos", can_be_one:
     if missing:
         names = ", ".join(photo.path.name for photo in missing)
         raise UserError(
-            f"--masks {masks}: no mask for {names}; every photo needs one, <photo>.png. Find them with "
-            "`persam-dreambooth segment`, or remove the photo."
+            f"{where}: no mask for {names}; every photo needs one, <photo>{MASK_SUFFIX} or <photo>.png. Find "
+            "them with `persam-dreambooth segment`, or remove the photo."
         )
     kept = [photo for photo in found if photo not in left_out]
-    if len(kept) < (1 if can_be_one else MIN_PHOTOS):
+    needed = 1 if can_be_one else MIN_PHOTOS
+    if len(kept) < needed:
         raise UserError(
-            f"{flag} {photos}: {len(kept)} photo with a mask; at least {MIN_PHOTOS} are needed, because "
-            "likeness is measured on the scale of how alike the photos are. Add one, or give others by "
-            "--held_out."
+            f"{flag} {photos}: {len(kept)} of the photos with a mask; at least {needed} needed, because "
+            "likeness is measured on the scale of how alike photos of the subject are. Add one, or give "
+            "others by --held_out."
         )
     read = {photo.stem: _read(photo, places[photo.stem], record) for photo in kept}
     names = tuple(photo.path.name for photo in left_out)
     album = Album(tuple(kept), read, _references(kept, record), names, _sam_of(masks / RECORD_FILE))
-    check_background(album, f"{flag} {photos}")
+    if flag == "--photos":
+        check_background(album, f"{flag} {photos}")
     return album
 
 

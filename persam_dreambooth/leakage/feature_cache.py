@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from persam_dreambooth.files import atomic_path
-from persam_dreambooth.leakage.features import NAME as COLOUR
-from persam_dreambooth.leakage.features import Cells, Features
+from persam_dreambooth.leakage.features import COLOUR, Cells, Features
 from persam_dreambooth.photos import array_digest
 from persam_dreambooth.run import digest_of
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from persam_dreambooth.leakage.banks import Mask, Pixels, Space, whitened_space
+from persam_dreambooth.leakage.banks import Mask, Pixels
 from persam_dreambooth.leakage.features import Features
+from persam_dreambooth.leakage.whitening import Space, whitened_space
 
 MIN_HELD_OUT = 5
 """With fewer photos held out of training, these and the training photos are the references together."""

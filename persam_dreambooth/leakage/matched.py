@@ -1,6 +1,6 @@
 """Leakage at equal likeness: whoever trains less leaks less, and that proves nothing.
 
-Each arm is followed over its training steps, from the base model (excess 0, likeness 0) on. Both are read at
+Each arm is followed over its training steps, from the base model's pictures on. Both are read at
 one likeness, the highest that both reach, where each arm's path first gets there; in between, straight lines.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persam_dreambooth.leakage import statistics
-from persam_dreambooth.leakage.rows import RECONTEXT
+from persam_dreambooth.leakage.rows import BASE, RECONTEXT
 from persam_dreambooth.leakage.statistics import weighted_mean
 from persam_dreambooth.leakage.tables import Rows, Table, table_of
 
@@ -28,12 +28,12 @@ def at_matched_likeness(
         rows: of a comparison, with pictures of several training steps of both arms.
         arm: one arm.
         minus: the one it is compared with.
-        likeness: measure of the rows that says how far training has come; 0 in the base model.
-        leakage: measure of the rows that is read there; 0 in the base model.
+        likeness: measure of the rows that says how far training has come.
+        leakage: measure of the rows that is read there; what the base model's rows do not have is 0.
 
     Returns:
         `{arm, minus, likeness, <arm's and minus's> leakage, difference}`, the last three as estimates; None
-        where an arm has no steps, pictures without these measures, or no likeness above 0.
+        where an arm has no steps, pictures without these measures, or no likeness above the base model's.
     """
     paths = [_path(rows, name, likeness, leakage) for name in (arm, minus)]
     if any(path is None for path, _ in paths):
@@ -42,7 +42,7 @@ def at_matched_likeness(
     if table.keys != other_table.keys:
         return None
     level = min(float(path[0].mean(axis=1).max()) for path in (own, other))
-    if level <= 0:
+    if level <= own[0][0].mean():
         return None
     told = [
         statistics.estimate_of(of_weights, table.drawn, n=len(table.keys))
@@ -60,11 +60,20 @@ def at_matched_likeness(
 def _path(rows: Rows, arm: str, likeness: str, leakage: str) -> tuple[Path | None, Table | None]:
     """Return an arm's path, of pictures that have both measures at every step, and their table."""
     own = [row for row in rows if row["arm"] == arm and row["family"] == RECONTEXT]
+    base = [row for row in rows if row["arm"] == BASE and row["family"] == RECONTEXT and row["step"] is None]
     steps = sorted({row["step"] for row in own}, key=lambda step: (step is None, step))
     tables = [table_of(sorted((row for row in own if row["step"] == step), key=_order)) for step in steps]
-    if len(steps) < 2 or any(table.keys != tables[0].keys for table in tables):
+    if len(steps) < 2 or not base:
         return None, None
-    values = [np.stack([table.values[arm][measure] for table in tables]) for measure in (likeness, leakage)]
+    start = table_of(sorted(base, key=_order))
+    if any(table.keys != start.keys for table in tables):
+        return None, None
+    values = [
+        np.stack(
+            [np.nan_to_num(start.values[BASE][measure]), *(table.values[arm][measure] for table in tables)]
+        )
+        for measure in (likeness, leakage)
+    ]
     if np.isnan(values).any():
         return None, None
     return (values[0], values[1]), tables[0]
@@ -78,8 +87,7 @@ def _order(row: dict[str, Any]) -> tuple[str, str, int]:
 def _leakage_at(level: float, path: Path, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
     """Return the leakage where the path's likeness first reaches a level, for each row of weights."""
     likeness, leakage = (
-        np.stack([np.zeros(len(weights)), *(weighted_mean(values, weights) for values in column)], axis=1)
-        for column in path
+        np.stack([weighted_mean(values, weights) for values in column], axis=1) for column in path
     )
     reached = likeness >= level
     # A resample that never gets there is read where it comes nearest.

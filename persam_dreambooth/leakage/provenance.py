@@ -79,6 +79,19 @@ def warnings_of(plan: Plan) -> list[str]:
     return found
 
 
+def poorly_seen(validation: Mapping[str, Any] | None) -> list[str]:
+    """Return a warning where leaks planted in the base's pictures were not seen as they should be."""
+    failed = (validation or {}).get("gates_failed")
+    if not failed:
+        return []
+    share = validation.get("smallest_share")
+    least = "none is found reliably" if share is None else f"the smallest found reliably is {share:.0%} of it"
+    return [
+        f"{failed} of the checks with leaks planted in the background of the base model's pictures fail with "
+        f"these photos and features ({least}): take other --features, or decoys more like the pictures"
+    ]
+
+
 def album_warnings(album: Album) -> list[str]:
     """Return what a reader should know of the photos."""
     if not album.left_out:

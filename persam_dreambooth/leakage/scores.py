@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from persam_dreambooth.leakage.banks import Banks, nearest, nearest_in_each
+from persam_dreambooth.leakage.banks import Banks
 from persam_dreambooth.leakage.features import Cells
+from persam_dreambooth.leakage.whitening import nearest, nearest_in_each
 
 COPY_QUANTILE = 0.99
 _NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1))

@@ -8,8 +8,7 @@ from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.comparison import Options, check_pairs, compare
 from persam_dreambooth.leakage.decoys import read_decoys
 from persam_dreambooth.leakage.feature_cache import kept
-from persam_dreambooth.leakage.features import NAME as COLOUR
-from persam_dreambooth.leakage.features import load_features
+from persam_dreambooth.leakage.features import COLOUR, load_features
 from persam_dreambooth.leakage.finder import finder_of
 from persam_dreambooth.leakage.manifest import read_arms, read_entries
 from persam_dreambooth.leakage.pictures import Picture

@@ -25,13 +25,12 @@ from persam_dreambooth.leakage.comparison import Options, compare
 from persam_dreambooth.leakage.decoys import through_vae
 from persam_dreambooth.leakage.drawing import Request, as_pictures, draw_missing, requests_of
 from persam_dreambooth.leakage.feature_cache import kept
-from persam_dreambooth.leakage.features import NAME as COLOUR
-from persam_dreambooth.leakage.features import Features, load_features
+from persam_dreambooth.leakage.features import COLOUR, Features, load_features
 from persam_dreambooth.leakage.finder import SubjectFinder, finder_of
 from persam_dreambooth.leakage.model_files import told_as
 from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.plan import CLASSIFIER, CLIP, NO_SCENES, Places, Plan
-from persam_dreambooth.leakage.provenance import told
+from persam_dreambooth.leakage.provenance import poorly_seen, told
 from persam_dreambooth.leakage.report import JSON_FILE, read_report, write_report
 from persam_dreambooth.leakage.rows import BASE, RECONTEXT
 from persam_dreambooth.leakage.validation.own_photos import validate_on
@@ -170,6 +169,7 @@ def measure(plan: Plan, drawn: Drawn, base: Held) -> dict[str, Any]:
     )
     if plan.validate:
         result["validation"] = _validation(plan, drawn, features, find)
+        result["warnings"] += poorly_seen(result["validation"])
     size = drawn.pictures[BASE][0].pixels.shape[:2]
     return result | told(plan, result, source=drawn.decoys.source, size=size)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image
+
 from persam_dreambooth.leakage.measures import counted
 from persam_dreambooth.leakage.report.material import Material
 from persam_dreambooth.leakage.report.thumbnails import data_url, outlined
@@ -72,7 +74,7 @@ def _told(values: Sequence[float | None], chance: float) -> str:
     return f"<p>{text(words)}</p>"
 
 
-def _figure(name: str, image: Any, entry: Mapping[str, Any], chance: float) -> str:  # noqa: ANN401
+def _figure(name: str, image: Image.Image, entry: Mapping[str, Any], chance: float) -> str:
     """Return one photo with its mask and its meter."""
     share = f"{100 * entry.get('area_fraction', 0.0):.0f} %"
     alt = text(f"Training photo {name}; the outlined subject is {share} of it")

@@ -242,7 +242,9 @@ def _text(
 ) -> None:
     """Write text at a place given in pixels of the finished picture."""
     font = ImageFont.load_default(SCALE * size)
-    draw.text((SCALE * place[0], SCALE * place[1]), plainer(words), ink, font, anchor=anchor)
+    at = SCALE * place[0], SCALE * place[1]
+    # A rim of paper, so that lines do not cross the letters.
+    draw.text(at, plainer(words), ink, font, anchor=anchor, stroke_width=2 * SCALE, stroke_fill=_PAPER)
 
 
 def _write_lines(draw: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], size: int) -> None:

@@ -203,8 +203,8 @@ def _found(report: Path, name: str | None, what: str) -> Path:
     """
     if not name:
         raise UserError(
-            f"{report}: no file is named for {what}; a page needs its pictures. Run the comparison again, with "
-            "pictures in files."
+            f"{report}: no file is named for {what}; a page needs its pictures. Run the comparison again, "
+            "with pictures in files."
         )
     path = report.parent / name
     if not path.is_file():

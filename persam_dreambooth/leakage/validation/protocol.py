@@ -15,7 +15,7 @@ from persam_dreambooth.leakage.validation import outcomes
 from persam_dreambooth.leakage.validation.cases import Case, Data
 from persam_dreambooth.leakage.validation.gates import gates
 from persam_dreambooth.leakage.validation.plan import BASE, LEVELS, Made, pictures_of
-from persam_dreambooth.run import digest_of
+from persam_dreambooth.photos import array_digest
 
 SCHEMA = "persam-dreambooth-validation/1"
 
@@ -28,11 +28,11 @@ class Remembered:
         self.name, self.version = features.name, features.version
         self.digest, self.num_features = features.digest, features.num_features
         self._features = features
-        self._cells: dict[str, Cells] = {}
+        self._cells: dict[tuple[str, str | None], Cells] = {}
 
     def cells(self, pixels: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"] | None) -> Cells:
         """Return what the features said of this picture before, or say now."""
-        key = digest_of(pixels.shape, pixels.tobytes(), "" if mask is None else mask.tobytes())
+        key = array_digest(pixels), None if mask is None else array_digest(mask)
         if key not in self._cells:
             self._cells[key] = self._features.cells(pixels, mask)
         return self._cells[key]
