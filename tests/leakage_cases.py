@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from persam_dreambooth.leakage.summary import summarise
 from persam_dreambooth.leakage.pictures import Picture
+from persam_dreambooth.leakage.summary import summarise
 
 SIDE = 128
 PROMPTS = ("on a beach", "in the snow", "in a forest", "in a city")

@@ -5,13 +5,11 @@ follows from the subject's pixels, to the bit.
 """
 
 from persam_dreambooth.leakage.features.cells import NUM_CELLS, Cells, Features, background_cells, grid_of
-from persam_dreambooth.leakage.features.colour import NAME
 from persam_dreambooth.leakage.features.colour import NAME as COLOUR
 from persam_dreambooth.leakage.features.loading import NAMES, ct_features, load_features
 
 __all__ = [
     "COLOUR",
-    "NAME",
     "NAMES",
     "NUM_CELLS",
     "Cells",
