@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_cases import CASES, run_case
+from process_cases import CASES, begin, finish
 from tiny_pipelines import build_folder
 
 TESTS = Path(__file__).parent
@@ -32,7 +32,7 @@ def of_two_processes(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_come_to_the_weights_of_one(of_two_processes, name):
-    one, two = run_case(of_two_processes, name, 1), torch.load(of_two_processes / f"{name}.pt")
+    one, two = finish(begin(of_two_processes, name, 1)), torch.load(of_two_processes / f"{name}.pt")
     assert one["what_matters"] == two["what_matters"]
     for step, other in zip(one["progress"], two["progress"], strict=True):
         assert step == pytest.approx(other, rel=1e-4, abs=1e-6)
