@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from persam_dreambooth.config import Config, parse
 from persam_dreambooth.disk import tells_of_full_disk
 from persam_dreambooth.errors import user_errors
-from persam_dreambooth.run import RunFolder
 from persam_dreambooth.settings import rate_hint, resolve_defaults
 from persam_dreambooth.signals import interrupts
 
@@ -23,7 +22,7 @@ def train_dreambooth(config: Config) -> None:
     from persam_dreambooth import dreambooth
     from persam_dreambooth.dreambooth import results
 
-    run = RunFolder(config.output_dir)
+    run = dreambooth.run_folder(config)
     album = dreambooth.read_album(config.data)
     accelerator = dreambooth.accelerator_for(config, run)
     say, device = accelerator.print, str(accelerator.device)

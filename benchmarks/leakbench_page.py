@@ -75,22 +75,36 @@ def coverage(rows: Rows) -> str:
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
-    """Return whether the target is met: the arm that removes most at no loss of likeness."""
-    found = {row["arm"]: row for row in summary["differences"] if row.get("relative_reduction")}
-    if not found:
+    """Return whether the target is met, and by which arm: the one that removes most at no loss of likeness.
+
+    Where no arm is surely as like, the best of those that are so on average is named, and the question is open;
+    it is answered with no only where every arm surely removes too little or loses too much. Arms that were
+    trained less than half as often as the others are passed over.
+    """
+    told = [found for found in summary["differences"] if found.get("relative_reduction")]
+    if not told:
         return "Plain training did not leak for sure in these runs, so that there is nothing to remove."
-    likeness = likeness_of(summary)
-    safe = {arm: row for arm, row in found.items() if row[likeness]["low"] > TARGET_LIKENESS}
-    best = max(safe or found, key=lambda arm: found[arm]["relative_reduction"]["mean"])
-    removed, change = found[best]["relative_reduction"], found[best][likeness]
-    met = bool(safe) and removed["mean"] >= TARGET_REDUCTION
+    likeness, most = likeness_of(summary), max(found["excess"]["n"] for found in told)
+    told = [found for found in told if 2 * found["excess"]["n"] >= most]
+    safe = [found for found in told if found[likeness]["low"] > TARGET_LIKENESS]
+    alike = [found for found in told if found[likeness]["mean"] > TARGET_LIKENESS]
+    best = max(safe or alike or told, key=lambda found: found["relative_reduction"]["mean"])
+    removed, change, title = best["relative_reduction"], best[likeness], title_of(best["arm"])
+    possible = [
+        found
+        for found in told
+        if found["relative_reduction"]["high"] >= TARGET_REDUCTION
+        and found[likeness]["high"] > TARGET_LIKENESS
+    ]
+    if safe and removed["mean"] >= TARGET_REDUCTION:
+        state = "met"
+    else:
+        state = "not shown, not ruled out: more runs would tell" if possible else "missed"
     which = "of those at no loss of likeness " if safe else ""
-    title = ARMS[best].title
     return (
-        f"**Target {'met' if met else 'missed'}.** {title[0].upper()}{title[1:]} removes "
-        f"most {which}- {percent_text(removed)} of plain training's excess - and changes likeness by "
-        f"{signed_text(change)}. (Target: at least {TARGET_REDUCTION:.0%} removed, and the lower bound of "
-        f"the likeness change above {TARGET_LIKENESS}.)"
+        f"**Target {state}.** {title[0].upper()}{title[1:]} removes most {which}- {percent_text(removed)} of "
+        f"plain training's excess - and changes likeness by {signed_text(change)}. (Target: at least "
+        f"{TARGET_REDUCTION:.0%} removed, and the lower bound of the likeness change above {TARGET_LIKENESS}.)"
     )
 
 

@@ -41,7 +41,9 @@ def curves(record: dict[str, Any], mode: str) -> list[tuple[float, float]]:
 def panel(title: str, record: dict[str, Any]) -> Panel:
     """Return the chart of one record."""
     ticks = [0, 0.25, 0.5, 0.75, 1] if max(row["level"] for row in record["rows"]) > 0.5 else [0, 0.25, 0.5]
-    chart = Panel(title, x=(ticks, "level of the leak"), y=([0, 0.1, 0.2, 0.3, 0.4, 0.5], ""), size=SIZE)
+    highest = max(value for mode in LEAKS for _, value in curves(record, mode))
+    heights = [k / 10 for k in range(6 if highest <= 0.5 else 11)]
+    chart = Panel(title, x=(ticks, "level of the leak"), y=(heights, ""), size=SIZE)
     chance = record["banks"]["chance"]
     chart.line([(0, chance), (1, chance)], INK, 1)
     chart.write((SIZE[0] - RIGHT, chart.at(0, chance)[1] / SUPERSAMPLE - 2), "chance", anchor="rd", size=12)

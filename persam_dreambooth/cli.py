@@ -23,7 +23,7 @@ from persam_dreambooth.commands.segment import segment
 from persam_dreambooth.commands.validate import validate
 from persam_dreambooth.commands.verify_export import verify_export
 from persam_dreambooth.errors import UserError, user_errors
-from persam_dreambooth.run import PIPELINE_FOLDER, check_writable
+from persam_dreambooth.run import check_writable
 
 _DESCRIPTION = "The stages of a masked DreamBooth run, each by itself. To train, use train_dreambooth.py."
 
@@ -74,8 +74,7 @@ def generate(
     check_writable(out, "--out")
     if lora is not None and not lora.exists():
         raise UserError(f"--lora {lora}: no such file; what --use_lora wrote is needed.")
-    trained = Path(model) / PIPELINE_FOLDER
-    pipeline = build_pipeline(load_models(str(trained) if trained.is_dir() else model), device=device)
+    pipeline = build_pipeline(load_models(model), device=device)
     if lora is not None:
         with quiet():
             pipeline.load_lora_weights(lora)

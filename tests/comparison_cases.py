@@ -64,7 +64,7 @@ def write_run(folder, kind="sd", *, by=0.2, steps=()):
         moved(models.unet, by / 2, seed=step)
         save_weights(networks, folder / f"checkpoint-{step}")
     moved(models.unet, by)
-    save_pipeline(models, folder / "pipeline")
+    save_pipeline(models, folder)
     write_log(folder, steps)
     return folder
 

@@ -105,7 +105,7 @@ def full_result(**options):
     result["inputs"] = {
         "photos": [{"own_attribution": own, "grid": list(GRID)} for own in (0.62, 0.08)],
         "base": "ef" * 32,
-        "models": {"plain": {"folder": "plain/pipeline", "digest": "12" * 32}},
+        "models": {"plain": {"folder": "plain", "digest": "12" * 32}},
     }
     return result
 

@@ -42,7 +42,6 @@ def prediction(models):
 def test_every_form_of_a_trained_model_is_found(runs):
     kinds = {
         str(runs["full"]): "pipeline",
-        str(runs["full"] / "pipeline"): "pipeline",
         str(runs["full"] / "checkpoint-1"): "weights",
         str(runs["lora"]): "lora",
         str(runs["lora"] / LORA_FILE): "lora",
@@ -51,7 +50,7 @@ def test_every_form_of_a_trained_model_is_found(runs):
     }
     for place, kind in kinds.items():
         assert find_arm("one", place).kind == kind
-    assert find_arm("one", str(runs["full"] / "pipeline")).run == runs["full"]
+    assert find_arm("one", str(runs["full"])).run == runs["full"]
     assert find_arm("one", str(runs["lora"] / LORA_FILE)).run is None
 
 
@@ -95,7 +94,7 @@ def test_a_digest_follows_what_is_drawn_and_nothing_else(runs, base):
     places = [runs["full"], runs["full"] / "checkpoint-1", runs["full"] / "checkpoint-2", runs["lora"]]
     digests = [find_arm("one", str(place)).digest(base) for place in places]
     assert len({*digests, base.digest}) == 5
-    assert find_arm("another", str(runs["full"] / "pipeline")).digest(base) == digests[0]
+    assert find_arm("another", str(runs["full"])).digest(base) == digests[0]
     other = find_folder(str(tiny_folder("sd_v")), "--base")
     assert find_arm("one", str(runs["lora"])).digest(other) != digests[3]
 
@@ -103,7 +102,7 @@ def test_a_digest_follows_what_is_drawn_and_nothing_else(runs, base):
 def test_how_far_weights_are_from_the_bases(runs, base, tmp_path):
     own = base.path / "unet"
     assert weight_distance(own, own) == 0
-    near = weight_distance(own, runs["full"] / "pipeline" / "unet")
+    near = weight_distance(own, runs["full"] / "unet")
     assert 0.05 < near < 0.5
     assert weight_distance(own, tmp_path) is None
 
@@ -128,7 +127,7 @@ def test_a_model_of_another_base_is_refused(base, tmp_path, kind, changes, said)
 def test_a_model_that_only_has_the_same_shape_is_refused(base, tmp_path):
     folder = write_run(tmp_path / "foreign", by=2.0)
     with pytest.raises(UserError, match=r"its UNet has nothing in common with that of --base .* distance"):
-        check_same_base(base, find_folder(str(folder / "pipeline"), "--model"), "--model one=foreign")
+        check_same_base(base, find_folder(str(folder), "--model"), "--model one=foreign")
 
 
 def test_adapters_of_another_model_are_refused(base, tmp_path):

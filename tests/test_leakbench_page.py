@@ -165,9 +165,16 @@ def test_the_verdict_follows_from_reduction_and_likeness():
             alike = {"masked": 0.3, "random": 0.6}.get(arm, 0.6)
             rows += [row(f"s{number}", arm, place, value, trait_likeness=alike) for place in ("x", "y")]
     # masked removes most but is less like the subject; random is as like but removes less than 80 %.
+    # Nothing varies from subject to subject, so that both are sure.
     told = verdict(pooled(rows))
     assert told.startswith("**Target missed.** Strict, random background removes most of those at no loss")
     assert "44% [44, 44]" in told
+    for number, one in enumerate(rows):
+        # As like on average, but by chance: no arm is surely within the margin.
+        one["trait_likeness"] = 0.6 + (0.3 if number % 16 < 8 else -0.3) * (one["arm"] == "masked")
+    assert verdict(pooled(rows)).startswith("**Target missed.** Strict, random background removes most of")
+    unsure = [one for one in rows if one["arm"] != "random"]
+    assert verdict(pooled(unsure)).startswith("**Target not shown, not ruled out: more runs would tell.**")
     for one in rows:
         one["trait_likeness"] = 0.6
     assert verdict(pooled(rows)).startswith("**Target met.** Masked (loss mask alone) removes most of those")

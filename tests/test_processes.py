@@ -9,7 +9,7 @@ import pytest
 import torch
 from background_cases import places
 from PIL import Image
-from process_cases import CASES, run_case
+from process_cases import CASES, begin, finish
 from tiny_pipelines import build_folder
 from tiny_runs import arguments, build_models, same_weights
 
@@ -40,7 +40,7 @@ def launch(script: Path, *arguments: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_come_to_the_weights_of_one(of_two_processes, name):
-    one, two = run_case(of_two_processes, name, 1), torch.load(of_two_processes / f"{name}.pt")
+    one, two = finish(begin(of_two_processes, name, 1)), torch.load(of_two_processes / f"{name}.pt")
     assert one["what_matters"] == two["what_matters"]
     for step, other in zip(one["progress"], two["progress"], strict=True):
         assert step == pytest.approx(other, rel=1e-4, abs=1e-6)

@@ -105,8 +105,8 @@ def unet_features(
     ask = edm_question if is_edm(models.noise_scheduler) else question
     asked = ask(models.noise_scheduler, latents, noise, timesteps)
     networks = Networks(models.unet, (), models.family)
+    handle = models.unet.up_blocks[reader.up_block].register_forward_hook(_stop)
     try:
-        handle = models.unet.up_blocks[reader.up_block].register_forward_hook(_stop)
         predict(
             networks,
             asked.noisy_latents.to(reader.device),

@@ -5,7 +5,7 @@ from persam_dreambooth.dreambooth.background_watch import watch_background
 from persam_dreambooth.dreambooth.decoys import find_decoys
 from persam_dreambooth.dreambooth.environment import write_record
 from persam_dreambooth.dreambooth.fitting import fit, training_digest
-from persam_dreambooth.dreambooth.inputs import accelerator_for, check, load, read_album
+from persam_dreambooth.dreambooth.inputs import accelerator_for, check, load, read_album, run_folder
 from persam_dreambooth.dreambooth.stages import (
     CACHE_FOLDER,
     CLASS_FOLDER,
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "objective",
     "read_album",
+    "run_folder",
     "summary",
     "training_digest",
     "truth",

@@ -3,7 +3,7 @@
     log.jsonl                              a line a step
     checkpoint-<step>/                     enough to go on to the bit
     validation/                            pictures during the training
-    pipeline/                              the trained model, as diffusers loads it
+    model_index.json, unet/, vae/, ...     the trained model, as diffusers loads it
     pytorch_lora_weights.safetensors       ... or its adapters, with --use_lora
 
 A training that is done, with the same settings, is read back and not done again.
@@ -20,6 +20,7 @@ from persam_dreambooth import signals
 from persam_dreambooth.config import public_settings
 from persam_dreambooth.diffusion import checkpoint, checkpoint_files, training
 from persam_dreambooth.diffusion.adapters import KOHYA_FILE, LORA_FILE, has_lora, load_weights, save_lora
+from persam_dreambooth.diffusion.model_folders import PIPELINE_INDEX
 from persam_dreambooth.diffusion.models import Models, save_pipeline
 from persam_dreambooth.diffusion.provenance import Provenance
 from persam_dreambooth.diffusion.trackers import start_trackers
@@ -28,7 +29,7 @@ from persam_dreambooth.disk import check_room, tells_of_full_disk
 from persam_dreambooth.dreambooth.background_watch import BackgroundWatch, advantage_text
 from persam_dreambooth.dreambooth.validation import draw_validation, forget_validation_after, is_due
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.run import PIPELINE_FOLDER, RunFolder, digest_of
+from persam_dreambooth.run import RunFolder, digest_of
 from persam_dreambooth.settings import Config
 
 PROJECTS = {
@@ -39,7 +40,7 @@ PROJECTS = {
 }
 """What trackers call the run, by --use_lora and family: diffusers' names, where it has one."""
 
-UNET_FILE = f"{PIPELINE_FOLDER}/unet/diffusion_pytorch_model.safetensors"
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 
 
 def fit(
@@ -64,7 +65,7 @@ def fit(
         watch: what is measured of the background on the way.
 
     Returns:
-        What was written: the pipeline's folder, or the adapters' file.
+        What was written: the run's folder, which is a pipeline's now, or the adapters' file.
 
     Raises:
         UserError: the named checkpoint does not exist or is of a run with other settings; the loss is no
@@ -73,10 +74,10 @@ def fit(
     """
     say = state.accelerator.print
     adapters, digest = has_lora(state.trained.unet), training_digest(state, config)
-    result = run.path / (LORA_FILE if adapters else PIPELINE_FOLDER)
-    if run.is_done("train", digest, [LORA_FILE, KOHYA_FILE] if adapters else [UNET_FILE]):
+    result = run.path / LORA_FILE if adapters else run.path
+    if run.is_done("train", digest, [LORA_FILE, KOHYA_FILE] if adapters else [PIPELINE_INDEX, UNET_FILE]):
         say(f"{run.path}: already trained with these settings")
-        load_weights(state.trained, run.path if adapters else result)
+        load_weights(state.trained, run.path)
         training.finish(state)
         return result
     if watch is not None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from persam_dreambooth.diffusion.adapters import LORA_FILE, load_weights
 from persam_dreambooth.diffusion.checkpoint_files import list_checkpoints
 from persam_dreambooth.diffusion.low_rank import has_lora
-from persam_dreambooth.diffusion.model_folders import looks_like_a_path
+from persam_dreambooth.diffusion.model_folders import PIPELINE_INDEX, looks_like_a_path
 from persam_dreambooth.diffusion.models import Models, build_pipeline, load_models
 from persam_dreambooth.diffusion.networks import Networks
 from persam_dreambooth.diffusion.quiet import quiet
@@ -187,22 +187,14 @@ def load_arm(arm: Arm, base: ModelFolder) -> Models:
 
 def _in_folder(name: str, path: Path) -> Arm | None:
     """Return a folder as an arm; None where there is no model in it."""
-    folder = path.parent if path.name == "pipeline" else path
-    run = folder if (folder / "config.yaml").is_file() else None
+    run = path if (path / "config.yaml").is_file() else None
     if (path / LORA_FILE).is_file():
         return Arm(name, "lora", str(path), run=run)
-    pipeline = _pipeline_in(path)
-    if pipeline is not None:
+    if (path / PIPELINE_INDEX).is_file():
         # One that was saved without text encoders takes the base's.
-        is_whole = (pipeline / "text_encoder").is_dir()
-        return Arm(name, "pipeline" if is_whole else "weights", str(pipeline), run=run)
+        is_whole = (path / "text_encoder").is_dir()
+        return Arm(name, "pipeline" if is_whole else "weights", str(path), run=run)
     return Arm(name, "weights", str(path)) if (path / "unet" / "config.json").is_file() else None
-
-
-def _pipeline_in(path: Path) -> Path | None:
-    """Return the pipeline's folder in a run's folder, which may be the same one."""
-    places = (path, path / "pipeline")
-    return next((place for place in places if (place / "model_index.json").is_file()), None)
 
 
 def _networks(models: Models, folder: Path) -> Networks:
