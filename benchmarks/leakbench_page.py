@@ -77,9 +77,8 @@ def coverage(rows: Rows) -> str:
 def verdict(summary: Mapping[str, Any]) -> str:
     """Return whether the target is met, and by which arm: the one that removes most at no loss of likeness.
 
-    Where no arm is surely as like, the best of those that are so on average is named, and the question is open;
-    it is answered with no only where every arm surely removes too little or loses too much. Arms that were
-    trained less than half as often as the others are passed over.
+    Where none meets it for sure and some may, the best of these is named and the question stays open. Arms
+    that were trained less than half as often as the others are passed over.
     """
     told = [found for found in summary["differences"] if found.get("relative_reduction")]
     if not told:
@@ -87,24 +86,21 @@ def verdict(summary: Mapping[str, Any]) -> str:
     likeness, most = likeness_of(summary), max(found["excess"]["n"] for found in told)
     told = [found for found in told if 2 * found["excess"]["n"] >= most]
     safe = [found for found in told if found[likeness]["low"] > TARGET_LIKENESS]
-    alike = [found for found in told if found[likeness]["mean"] > TARGET_LIKENESS]
-    best = max(safe or alike or told, key=lambda found: found["relative_reduction"]["mean"])
-    removed, change, title = best["relative_reduction"], best[likeness], title_of(best["arm"])
+    met = [found for found in safe if found["relative_reduction"]["mean"] >= TARGET_REDUCTION]
     possible = [
         found
         for found in told
-        if found["relative_reduction"]["high"] >= TARGET_REDUCTION
-        and found[likeness]["high"] > TARGET_LIKENESS
+        if found[likeness]["high"] > TARGET_LIKENESS
+        and found["relative_reduction"]["high"] >= TARGET_REDUCTION
     ]
-    if safe and removed["mean"] >= TARGET_REDUCTION:
-        state = "met"
-    else:
-        state = "not shown, not ruled out: more runs would tell" if possible else "missed"
-    which = "of those at no loss of likeness " if safe else ""
+    state = "met" if met else "not shown and not ruled out: more runs would tell" if possible else "missed"
+    best = max(met or possible or safe or told, key=lambda found: found["relative_reduction"]["mean"])
+    title = title_of(best["arm"])
     return (
-        f"**Target {state}.** {title[0].upper()}{title[1:]} removes most {which}- {percent_text(removed)} of "
-        f"plain training's excess - and changes likeness by {signed_text(change)}. (Target: at least "
-        f"{TARGET_REDUCTION:.0%} removed, and the lower bound of the likeness change above {TARGET_LIKENESS}.)"
+        f"**Target {state}.** {title[0].upper()}{title[1:]} removes "
+        f"{percent_text(best['relative_reduction'])} of plain training's excess and changes likeness by "
+        f"{signed_text(best[likeness])}. (Target: at least {TARGET_REDUCTION:.0%} removed, and the lower "
+        f"bound of the likeness change above {TARGET_LIKENESS}.)"
     )
 
 
