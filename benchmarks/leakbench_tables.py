@@ -110,13 +110,17 @@ def steps_table(rows: Rows) -> str:
 
 def matched_table(rows: Rows) -> str:
     """Return leakage at the highest likeness that an arm and plain training both reach on the way."""
-    told = pooled(rows)["rows"]
+    summary = pooled(rows)
+    told, likeness = summary["rows"], likeness_of(summary)
     plain = {(row["album"], row["seed"]) for row in told if row["arm"] == PLAIN}
     lines = []
     for arm in arms_in({row["arm"] for row in told} - {BASE, PLAIN}):
         common = plain & {(row["album"], row["seed"]) for row in told if row["arm"] == arm}
         own = [row for row in told if (row["album"], row["seed"]) in common]
-        found = {key: at_matched_likeness(own, arm, PLAIN, leakage=key) for key in ("excess", "leak")}
+        found = {
+            key: at_matched_likeness(own, arm, PLAIN, likeness=likeness, leakage=key)
+            for key in ("excess", "leak")
+        }
         first = found["excess"]
         if first is None:
             continue
@@ -129,7 +133,7 @@ def matched_table(rows: Rows) -> str:
                 *(share_text(leaked.get(key), short=True) for key in ("own", "other")),
             ]
         )
-    head = ["trained", "likeness, measured", "excess, points", "plain's", "difference", "leaked", "plain's"]
+    head = ["trained", "likeness", "excess, points", "plain's", "difference", "leaked", "plain's"]
     return _table(head, lines)
 
 
