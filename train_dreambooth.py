@@ -37,6 +37,7 @@ def train_dreambooth(config: Config) -> None:
             album.photos, config.masks, run, sam=config.model.sam, latent_side=side, device=device
         )
         class_images = dreambooth.draw_class_images(models, config, run, device=device)
+        places = dreambooth.find_decoys(models, config, run, device=device) if config.measures.wanted else ()
         found = dreambooth.with_masks(album, masks)
         examples = dreambooth.encode_examples(
             models,
@@ -68,7 +69,10 @@ def train_dreambooth(config: Config) -> None:
         steps=state.max_train_steps,
         summary=truth,
     )
-    result = dreambooth.fit(state, models, run, config, provenance)
+    watch = dreambooth.watch_background(
+        models, found, masks, class_images, places, geometry=geometry, config=config
+    )
+    result = dreambooth.fit(state, models, run, config, provenance, watch)
     say(f"trained: {result}")
     if accelerator.is_main_process:
         trained = dreambooth.training_digest(state, config)

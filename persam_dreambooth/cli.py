@@ -11,10 +11,16 @@ from typing import Literal
 import tyro
 
 from persam_dreambooth import __version__
+from persam_dreambooth.commands.canary import canary
 from persam_dreambooth.commands.certify import certify
+from persam_dreambooth.commands.check import check
+from persam_dreambooth.commands.compare import compare
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
 from persam_dreambooth.commands.export_masks import export_masks
+from persam_dreambooth.commands.report import report
+from persam_dreambooth.commands.score import score
 from persam_dreambooth.commands.segment import segment
+from persam_dreambooth.commands.validate import validate
 from persam_dreambooth.commands.verify_export import verify_export
 from persam_dreambooth.errors import UserError, user_errors
 from persam_dreambooth.run import check_writable
@@ -27,6 +33,12 @@ app.command(export_masks, name="export-masks")
 app.command(verify_export, name="verify-export")
 app.command(evaluate_masks, name="evaluate-masks")
 app.command(certify)
+app.command(canary)
+app.command(compare)
+app.command(score)
+app.command(report)
+app.command(check)
+app.command(validate)
 
 
 @app.command

@@ -12,6 +12,7 @@ from persam_dreambooth.diffusion.models import Models, load_models, prompt_ids
 from persam_dreambooth.diffusion.trackers import chosen_trackers
 from persam_dreambooth.diffusion.training import build_accelerator
 from persam_dreambooth.diffusion.zero import check_zero, zero_stage
+from persam_dreambooth.dreambooth.measuring import check_measuring
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.photos import sample_images
 from persam_dreambooth.run import STAGES_FILE, RunFolder
@@ -102,10 +103,12 @@ def check(models: Models, config: Config, album: Album) -> Geometry:
 
     Raises:
         UserError: a prompt is longer than the text encoder allows, the VAE cannot take the resolution, the
-            model knows no such weighting, or nothing can be uploaded to the hub.
+            model knows no such weighting, nothing can be uploaded to the hub, or what measuring needs is
+            missing.
     """
     if config.results.push_to_hub:
         check_hub(config.results.hub_token)
+    check_measuring(album.photos, config.measures)
     prompts = {
         "--class_prompt": config.data.class_prompt,
         "--validation_prompt": config.validation.validation_prompt,

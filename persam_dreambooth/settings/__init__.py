@@ -11,6 +11,7 @@ from persam_dreambooth.settings.config import Config
 from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.defaults import default_output_dir, resolve_defaults, resolve_train
 from persam_dreambooth.settings.masks import MaskConfig, SearchConfig
+from persam_dreambooth.settings.measures import MeasureConfig
 from persam_dreambooth.settings.model import ModelConfig
 from persam_dreambooth.settings.optimizer import OptimizerConfig
 from persam_dreambooth.settings.results import ResultConfig
@@ -25,6 +26,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "MaskConfig",
+    "MeasureConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ResultConfig",
