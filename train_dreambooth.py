@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from persam_dreambooth.config import Config, parse
 from persam_dreambooth.disk import tells_of_full_disk
 from persam_dreambooth.errors import user_errors
-from persam_dreambooth.run import RunFolder
 from persam_dreambooth.settings import rate_hint, resolve_defaults
 from persam_dreambooth.signals import interrupts
 
@@ -23,7 +22,7 @@ def train_dreambooth(config: Config) -> None:
     from persam_dreambooth import dreambooth
     from persam_dreambooth.dreambooth import results
 
-    run = RunFolder(config.output_dir)
+    run = dreambooth.run_folder(config)
     album = dreambooth.read_album(config.data)
     accelerator = dreambooth.accelerator_for(config, run)
     say, device = accelerator.print, str(accelerator.device)
@@ -36,6 +35,7 @@ def train_dreambooth(config: Config) -> None:
     with accelerator.main_process_first():
         masks = dreambooth.find_subject(album.photos, config, run, models, latent_side=side, device=device)
         class_images = dreambooth.draw_class_images(models, config, run, device=device)
+        places = dreambooth.find_decoys(models, config, run, device=device) if config.measures.wanted else ()
         found = dreambooth.with_masks(album, masks)
         examples = dreambooth.encode_examples(
             models,
@@ -67,7 +67,10 @@ def train_dreambooth(config: Config) -> None:
         steps=state.max_train_steps,
         summary=truth,
     )
-    result = dreambooth.fit(state, models, run, config, provenance)
+    watch = dreambooth.watch_background(
+        models, found, masks, class_images, places, geometry=geometry, config=config
+    )
+    result = dreambooth.fit(state, models, run, config, provenance, watch)
     say(f"trained: {result}")
     if accelerator.is_main_process:
         trained = dreambooth.training_digest(state, config)

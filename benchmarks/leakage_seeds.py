@@ -21,7 +21,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "mean_over_all": ("--mask_normalization", "none"),
 }
 """Flags of train_dreambooth.py over those of configs/toy.yaml."""
-MEASURES = ("leak", "agreement", "likeness", "excess")
+MEASURES = ("leak", "agreement", "trait_likeness", "likeness", "excess", "adherence")
 
 
 def spread(results: list[dict], arm: str, measure: str) -> dict[str, float]:

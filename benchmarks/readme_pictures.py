@@ -5,6 +5,7 @@ python benchmarks/readme_pictures.py --demo output/demo --out docs/images
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -16,15 +17,18 @@ NUM_PHOTOS = 3
 
 def comparison(demo: Path, seed: int) -> Image.Image:
     """Rows: base, plain, masked; columns: the prompts with one seed."""
-    columns = sorted((demo / "base" / "pictures").glob(f"[0-9]*_{seed}.png"))
+    rows = json.loads((demo / "report.json").read_text(encoding="utf-8"))["rows"]
+    shown = [row for row in rows if (row["family"], row["seed"], row["step"]) == ("recontext", seed, None)]
+    columns = list(dict.fromkeys(row["prompt"] for row in shown))
+    files = {(row["arm"], row["prompt"]): demo / row["picture"] for row in shown}
     font = ImageFont.load_default(20)
     width = LABEL + len(columns) * (CELL + MARGIN)
     sheet = Image.new("RGB", (width, len(ARMS) * (CELL + MARGIN) - MARGIN), "white")
     for row, (arm, label) in enumerate(ARMS.items()):
         top = row * (CELL + MARGIN)
         ImageDraw.Draw(sheet).text((0, top + CELL / 2), label, fill="black", font=font, anchor="lm")
-        for column, path in enumerate(columns):
-            picture = Image.open(demo / arm / "pictures" / path.name).convert("RGB")
+        for column, prompt in enumerate(columns):
+            picture = Image.open(files[arm, prompt]).convert("RGB")
             left = LABEL + column * (CELL + MARGIN)
             sheet.paste(picture.resize((CELL, CELL), Image.Resampling.BICUBIC), (left, top))
     return sheet

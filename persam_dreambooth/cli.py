@@ -12,14 +12,20 @@ import tyro
 
 from persam_dreambooth import __version__
 from persam_dreambooth.commands.adapt_sam import adapt_sam
+from persam_dreambooth.commands.canary import canary
 from persam_dreambooth.commands.certify import certify
+from persam_dreambooth.commands.check import check
+from persam_dreambooth.commands.compare import compare
 from persam_dreambooth.commands.diffseg import diffseg
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
 from persam_dreambooth.commands.export_masks import export_masks
+from persam_dreambooth.commands.report import report
+from persam_dreambooth.commands.score import score
 from persam_dreambooth.commands.segment import segment
+from persam_dreambooth.commands.validate import validate
 from persam_dreambooth.commands.verify_export import verify_export
 from persam_dreambooth.errors import UserError, user_errors
-from persam_dreambooth.run import PIPELINE_FOLDER, check_writable
+from persam_dreambooth.run import check_writable
 
 _DESCRIPTION = "The stages of a masked DreamBooth run, each by itself. To train, use train_dreambooth.py."
 
@@ -31,6 +37,12 @@ app.command(evaluate_masks, name="evaluate-masks")
 app.command(certify)
 app.command(diffseg)
 app.command(adapt_sam, name="adapt-sam")
+app.command(canary)
+app.command(compare)
+app.command(score)
+app.command(report)
+app.command(check)
+app.command(validate)
 
 
 @app.command
@@ -66,8 +78,7 @@ def generate(
     check_writable(out, "--out")
     if lora is not None and not lora.exists():
         raise UserError(f"--lora {lora}: no such file; what --use_lora wrote is needed.")
-    trained = Path(model) / PIPELINE_FOLDER
-    pipeline = build_pipeline(load_models(str(trained) if trained.is_dir() else model), device=device)
+    pipeline = build_pipeline(load_models(model), device=device)
     if lora is not None:
         with quiet():
             pipeline.load_lora_weights(lora)

@@ -2,48 +2,48 @@
 
     masks/            the subject in every photo, found by PerSAM-F from one mask
     plain/ masked/    a run folder each: the same photos, seed, steps and settings, without and with masks
-    base/             pictures of the model before fine-tuning
-    decoys/           places without the subject, for the measure that needs no truth
+    pictures/         what the base model and both runs draw, and places without the subject
     report.html       the comparison, and report.json
 
-Every arm is trained with the settings of configs/toy.yaml; run it again and what is there is not made again.
+Every arm is trained with the settings of configs/toy.yaml, and compared as `persam-dreambooth compare` does;
+run it again and what is there is not made again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from persam_dreambooth import dreambooth
 from persam_dreambooth.config import parse, to_yaml
 from persam_dreambooth.diffusion.captions import Album, read_folder
-from persam_dreambooth.diffusion.generate import GeneratedImage, generate
-from persam_dreambooth.diffusion.models import Models, build_pipeline, load_models
+from persam_dreambooth.diffusion.models import load_models
 from persam_dreambooth.diffusion.training import build_accelerator, start
 from persam_dreambooth.dreambooth import results
-from persam_dreambooth.leakage.comparison import compare
-from persam_dreambooth.leakage.finder import subject_finder
-from persam_dreambooth.leakage.finding import summary
-from persam_dreambooth.leakage.pictures import read_pictures
-from persam_dreambooth.leakage.report import write_report
-from persam_dreambooth.leakage.truth import Truth
+from persam_dreambooth.leakage.album import read_album
+from persam_dreambooth.leakage.arms import find_arm
+from persam_dreambooth.leakage.decoys import TOY_SEEDS, toy_decoys
+from persam_dreambooth.leakage.drawing import Sampler
+from persam_dreambooth.leakage.model_files import find_folder
+from persam_dreambooth.leakage.plan import NO_SCENES, Plan
+from persam_dreambooth.leakage.planning import truth_of
+from persam_dreambooth.leakage.prompts import Prompt, build_prompts, toy_scenes
+from persam_dreambooth.leakage.stages import run as compare_models
+from persam_dreambooth.leakage.table import table
 from persam_dreambooth.masks.record import SubjectMask
 from persam_dreambooth.photos import sample_images
 from persam_dreambooth.run import RunFolder
-from persam_dreambooth.sam.segmenter import Segmenter
-from persam_dreambooth.settings import Config, ValidationConfig, resolve_defaults
-from persam_dreambooth.toyworld import backgrounds
-from persam_dreambooth.toyworld.classifier import load_classifier
+from persam_dreambooth.settings import Config, resolve_defaults
 from persam_dreambooth.toyworld.samples import SAMPLES
 
 PICTURE_SEEDS = (0, 1, 2, 3)
-"""Each prompt is drawn once with each."""
-DECOY_SEEDS = (100, 101, 102, 103)
-PLACES = tuple(f"a photo of {phrases[0].split(' ', 1)[1]}" for phrases in backgrounds.PHRASES.values())
-"""Prompts of the decoys: every place of the toy world, also other rooms than the one in the photos."""
+"""Each prompt that names a place is drawn once with each."""
+OTHER_SEEDS = (0, 1)
+"""Each prompt of the other families is drawn once with each."""
+DECOY_SEEDS = TOY_SEEDS
 TOY = "toy"
+TOKEN = "sks"
 DEVICE = "cpu"
+BATCH_SIZE = 8
 
 
 def main(
@@ -63,44 +63,49 @@ def main(
     album = read_folder(sample_images(sample), masked.data.instance_prompt)
     masks = _find_subject(album, masked, run)
     album = dreambooth.with_masks(album, masks)
-    prompts = prompts_of(sample)
-    drawn = {"base": _draw(load_models(TOY), prompts, run.path / "base", masked.validation, PICTURE_SEEDS)}
     for arm, config in configs.items():
-        models = _train(arm, config, album, masks if config.masks.wanted else None)
-        drawn[arm] = _draw(models, prompts, config.output_dir, config.validation, PICTURE_SEEDS)
-    pictures = {arm: read_pictures(images, prompts) for arm, images in drawn.items()}
-    decoys = _draw(load_models(TOY), PLACES, run.path / "decoys", masked.validation, DECOY_SEEDS)
-    result = compare(
-        pictures,
-        photos=[(photo.pixels, masks[photo.stem].mask) for photo in album.photos],
-        decoys=[picture.pixels for picture in read_pictures(decoys)],
-        find_subject=subject_finder(Segmenter.load(TOY), album.photos[0], masks[album.photos[0].stem].mask),
-        truth=_truth(sample),
-    )
-    page = write_report(
-        result,
-        run.path,
-        photos=album.photos,
-        masks=masks,
-        pictures=pictures,
-        losses={arm: _losses(config) for arm, config in configs.items()},
+        _train(arm, config, album, masks if config.masks.wanted else None)
+    result, page = compare_models(
+        _plan(run.path, sample, masked),
         settings=_settings(masked),
         commands=[f"persam-dreambooth demo --output_dir {output_dir} --sample {sample} --seed {seed}"],
     )
-    print(f"\n{summary(result)}\n\nreport: {page}")
+    print(f"\n{table(result)}\n\nreport: {page}")
     return result
 
 
-def prompts_of(sample: str) -> dict[str, str]:
-    """Prompts that put the subject where no photo shows it, and the name of the place that each asks for."""
-    subject, photographed = SAMPLES[sample].subject, SAMPLES[sample].backgrounds
-    places = [place for place in backgrounds.BACKGROUNDS if place not in photographed]
-    return {f"a photo of sks {subject} {backgrounds.PHRASES[place][0]}": place for place in places}
+def prompts_of(sample: str) -> list[Prompt]:
+    """Return prompts that put the subject where no photo shows it, and the other families'."""
+    known = SAMPLES[sample]
+    scenes, names = toy_scenes(known.backgrounds)
+    return build_prompts(scenes, token=TOKEN, class_noun=known.subject, names=names)
+
+
+def _plan(folder: Path, sample: str, config: Config) -> Plan:
+    """Return what is compared."""
+    drawing = config.validation
+    return Plan(
+        album=read_album(sample_images(sample), folder / dreambooth.MASKS_FOLDER),
+        base=find_folder(TOY, "--base"),
+        arms=tuple(find_arm(arm, str(folder / arm)) for arm in ("plain", "masked")),
+        prompts=tuple(prompts_of(sample)),
+        seeds=PICTURE_SEEDS,
+        other_seeds=OTHER_SEEDS,
+        out=folder,
+        decoys=tuple(toy_decoys(DECOY_SEEDS)),
+        sampler=Sampler(drawing.num_inference_steps, drawing.guidance_scale, batch_size=BATCH_SIZE),
+        sam=config.model.sam,
+        features="ct",
+        # The judge of the toy world knows them.
+        scene_judge=NO_SCENES,
+        truth=truth_of(SAMPLES[sample]),
+        device=DEVICE,
+    )
 
 
 def _configs(folder: Path, subject: str, seed: int, flags: Sequence[str]) -> dict[str, Config]:
     """Settings of the two arms: configs/toy.yaml, with and without masks."""
-    both = ["--seed", str(seed), "--instance_prompt", f"a photo of sks {subject}"]
+    both = ["--seed", str(seed), "--instance_prompt", f"a photo of {TOKEN} {subject}"]
     both += ["--class_prompt", f"a photo of a {subject}", *flags]
     return {
         "plain": parse([*both, "--output_dir", str(folder / "plain")]),
@@ -116,8 +121,8 @@ def _find_subject(album: Album, config: Config, run: RunFolder) -> dict[str, Sub
     return dreambooth.find_subject(album.photos, config, run, models, latent_side=latent_side, device=DEVICE)
 
 
-def _train(arm: str, config: Config, album: Album, masks: dict[str, SubjectMask] | None) -> Models:
-    """Train one arm in its own run folder; return the models with the trained UNet."""
+def _train(arm: str, config: Config, album: Album, masks: dict[str, SubjectMask] | None) -> None:
+    """Train one arm in its own run folder."""
     run = RunFolder(config.output_dir)
     print(f"\n{arm}: {dreambooth.summary(masks, len(album.photos))}")
     models = dreambooth.load(config)
@@ -148,42 +153,6 @@ def _train(arm: str, config: Config, album: Album, masks: dict[str, SubjectMask]
         summary=dreambooth.summary(masks, len(album.photos)),
     )
     dreambooth.fit(state, models, run, config, provenance)
-    return models
-
-
-def _draw(
-    models: Models,
-    prompts: Iterable[str],
-    folder: Path,
-    settings: ValidationConfig,
-    seeds: Sequence[int],
-) -> list[GeneratedImage]:
-    """Draw every prompt with every seed into the pictures folder of an arm."""
-    prompts = list(prompts)
-    with tqdm(
-        total=len(prompts) * len(seeds), desc=f"draw {folder.name}", unit="picture", disable=None
-    ) as bar:
-        return generate(
-            build_pipeline(models, device=DEVICE),
-            prompts,
-            seeds,
-            out_dir=folder / "pictures",
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            batch_size=8,
-            on_drawn=bar.update,
-        )
-
-
-def _truth(sample: str) -> Truth:
-    """What the toy world knows of a sample subject."""
-    known = SAMPLES[sample]
-    return Truth(load_classifier(), known.subject, known.identity, known.backgrounds)
-
-
-def _losses(config: Config) -> list[tuple[int, float]]:
-    """(step, loss) of a training, from its log."""
-    return [(record["step"], record["loss"]) for record in RunFolder(config.output_dir).read_log()]
 
 
 def _settings(config: Config) -> dict[str, object]:

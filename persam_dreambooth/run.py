@@ -23,8 +23,6 @@ from persam_dreambooth.files import write_text
 
 STAGES_FILE = "stages.json"
 LOG_FILE = "log.jsonl"
-PIPELINE_FOLDER = "pipeline"
-"""The trained model, as diffusers loads it."""
 
 _HALF = re.compile(
     r"\.(pipeline|pytorch_lora_weights|pytorch_lora_weights_kohya|config|environment|stages|log|README)"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from persam_dreambooth.leakage.comparison import summarise
 from persam_dreambooth.leakage.pictures import Picture
+from persam_dreambooth.leakage.summary import summarise
 
 SIDE = 128
 PROMPTS = ("on a beach", "in the snow", "in a forest", "in a city")
@@ -54,16 +54,31 @@ def row(arm: str, prompt: str, seed: int, **measured) -> dict:
         "leak": False,
         "agreement": True,
         "subject": True,
-        "likeness": 0.8,
+        "trait_likeness": 0.8,
     }
     return {
         "arm": arm,
+        "family": "recontext",
         "prompt": prompt,
-        "prompted_background": prompt.split()[-1],
+        "background": prompt.split()[-1],
         "seed": seed,
+        "step": None,
+        "picture": None,
         "subject_found": True,
+        "missing": False,
+        "subject_fraction": 0.12,
+        "grid": [16, 16],
+        "subject_cells": "0" * 256,
         "num_background_cells": 200,
         "attribution": 0.05,
+        "copy_rate": 0.01,
+        "style_shift": 0.0,
+        "max_cosine": 0.5,
+        "likeness": 0.8,
+        "likeness_raw": 0.6,
+        "adherence": True,
+        "contamination": None,
+        "hits": [],
         **seen,
         **measured,
     }
@@ -75,6 +90,7 @@ def leaked(**measured) -> dict:
         "predicted_background": "room",
         "leak": True,
         "agreement": False,
+        "adherence": False,
         "attribution": 0.85,
         **measured,
     }
@@ -102,13 +118,13 @@ def comparison(
         truth: whether the rows say what only the classifier knows.
     """
     keys = [(prompt, seed) for seed in seeds for prompt in prompts]
-    rows = [row("base", *key, likeness=0.2) for key in keys]
+    rows = [row("base", *key, likeness=0.0, trait_likeness=0.2) for key in keys]
     for name, number, extra in (("plain", plain_leaks, plain), ("masked", masked_leaks, masked)):
         for place_in_order, key in enumerate(keys):
             seen = leaked() if place_in_order < number else {}
             rows.append(row(name, *key, **{**seen, **(extra or {})}))
     if not truth:
         for one in rows:
-            for name in ("predicted_background", "leak", "agreement", "subject", "likeness"):
+            for name in ("predicted_background", "leak", "agreement", "subject", "trait_likeness"):
                 del one[name]
-    return summarise(rows)
+    return summarise(rows, chance=0.05)

@@ -13,7 +13,7 @@ import torch
 from tiny_albums import encode_album
 from tiny_training import SETTINGS, weights
 
-from persam_dreambooth.diffusion import training
+from persam_dreambooth.diffusion import checkpoint, training
 from persam_dreambooth.diffusion.dataset import Examples
 from persam_dreambooth.diffusion.losses import Objective
 from persam_dreambooth.diffusion.models import load_models
@@ -41,8 +41,8 @@ CASES = {
 STEPS = 3
 
 
-def run_case(folder: Path, name: str, num_processes: int, passes: int = 1) -> dict:
-    """Losses and weights of a case, of which this process takes its share."""
+def begin(folder: Path, name: str, num_processes: int, passes: int = 1) -> training.TrainingState:
+    """A case before its first step, of which this process takes its share."""
     kind, settings, objective = CASES[name]
     models = load_models(str(folder / kind))
     settings = resolve_train(settings, models.family.name)
@@ -59,17 +59,29 @@ def run_case(folder: Path, name: str, num_processes: int, passes: int = 1) -> di
         max_train_steps=STEPS,
     )
     assert state.accelerator.num_processes == num_processes
+    return state
+
+
+def finish(state: training.TrainingState) -> dict:
+    """Losses and weights after the remaining steps."""
     progress = [vars(replace(step, seconds=0.0)) for step in training.train(state)]
     return {"progress": progress, "weights": weights(state), "what_matters": state.what_matters}
 
 
 def main() -> None:
-    """Run all cases with the processes that were launched."""
-    folder, num_processes = Path(sys.argv[1]), int(sys.argv[2])
+    """Run all cases with the processes that were launched; with a third argument, each in two halves."""
+    folder, num_processes, in_halves = Path(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3
     accelerator = training.build_accelerator("no")
     torch.set_num_threads(1)
     for name in CASES:
-        result = run_case(folder, name, num_processes, passes=2)
+        state = begin(folder, name, num_processes, passes=2)
+        if in_halves:
+            for _ in range(STEPS - 1):
+                next(training.train(state))
+            saved = checkpoint.save(state, folder / "halves" / name)
+            state = begin(folder, name, num_processes, passes=2)
+            checkpoint.resume(state, saved)
+        result = finish(state)
         if accelerator.is_main_process:
             torch.save(result, folder / f"{name}.pt")
     accelerator.end_training()

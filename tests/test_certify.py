@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from background_cases import places
 from PIL import Image
 from tiny_albums import draw_album
 from tiny_pipelines import RESOLUTION, tiny_folder
 
 from persam_dreambooth.cli import main
+from persam_dreambooth.diffusion.background_influence import Influence
+from persam_dreambooth.diffusion.background_reach import Reach
 from persam_dreambooth.diffusion.evidence import COMPARED
-from persam_dreambooth.dreambooth.certification import Certificate, scrambled
+from persam_dreambooth.dreambooth.certificate import Certificate
+from persam_dreambooth.dreambooth.certification import scrambled
 
 
 def test_scrambling_leaves_the_subject_and_nothing_else():
@@ -23,12 +27,17 @@ def test_scrambling_leaves_the_subject_and_nothing_else():
     assert scrambled(photos[0], mask, seed=2).digest != moved.digest
 
 
+NOTHING = Reach(loss_is_number=True, gradient_is_number=True, input_share=0.0)
+
+
 def certificate(**changes) -> Certificate:
     values = {
         "background": "random",
         "is_expected": True,
         "equal": dict.fromkeys(COMPARED, True),
         "difference": {"latents_inside": 0.0, "gradient": 0.0, "update": 0.0},
+        "reach": NOTHING,
+        "influence": Influence({62: 0.0, 937: 0.0}),
         "is_repeatable": True,
         "has_moved": True,
         "record": {"steps": 3},
@@ -42,7 +51,11 @@ def test_a_certificate_says_what_was_found():
     assert good.is_as_it_should_be
     assert good.text().startswith("--background random: the background had no influence at all, bit by bit\n")
     assert "  optimizer state: equal\n" in good.text()
+    assert "  NaN in every background pixel: reached nothing\n" in good.text()
+    assert "  of the loss's slope by pixels, on background: 0, to the bit\n" in good.text()
+    assert "  background influence on the update: 0, to the bit\n" in good.text()
     assert good.as_json()["steps"] == 3
+    assert good.as_json()["nan_canary"] == "pass"
     differs = {**good.equal, "gradients": False}
     measured = {"latents_inside": None, "gradient": 0.25, "update": 0.5}
     bad = certificate(equal=differs, difference=measured)
@@ -55,6 +68,24 @@ def test_a_certificate_says_what_was_found():
     assert kept.is_as_it_should_be
     assert not kept.holds
     assert "--background keep: the background had influence\n" in kept.text()
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ({"reach": Reach(False, False, 0.0)}, "NaN in every background pixel: reached the loss\n"),
+        ({"reach": Reach(True, False, 0.0)}, "NaN in every background pixel: reached the gradient\n"),
+        ({"reach": Reach(True, True, 0.25)}, "of the loss's slope by pixels, on background: 25.0%\n"),
+        ({"influence": Influence({62: 0.4, 937: 0.0})}, "with other backgrounds the gradient changes by 20%"),
+    ],
+)
+def test_each_way_in_is_enough_to_refuse(found, text):
+    leaky = certificate(**found)
+    assert not leaky.holds
+    assert not leaky.is_as_it_should_be
+    assert "random: the background had influence, which it must not\n" in leaky.text()
+    assert text in leaky.text()
+    assert certificate(**found, background="keep", is_expected=False).is_as_it_should_be
 
 
 def test_what_shows_nothing_certifies_nothing():
@@ -70,8 +101,11 @@ def test_what_shows_nothing_certifies_nothing():
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory) -> Path:
-    """Two photos with a mask beside each."""
+    """Two photos with a mask beside each; other places in a folder of their own."""
     folder = tmp_path_factory.mktemp("album")
+    (folder / "places").mkdir()
+    for number, pixels in enumerate(places(2)):
+        Image.fromarray(pixels).save(folder / "places" / f"{number}.png")
     photos, masks = draw_album(2)
     for photo in photos:
         Image.fromarray(photo.pixels).save(folder / photo.path.name)
@@ -83,7 +117,7 @@ def flags(album: Path, out: Path, *more: str) -> list[str]:
     return [
         *("--pretrained_model_name_or_path", str(tiny_folder()), "--instance_data_dir", str(album)),
         *("--output_dir", str(out), "--resolution", str(RESOLUTION), "--learning_rate", "1e-3"),
-        *("--train_batch_size", "2", *more),
+        *("--background_decoys", str(album / "places"), "--train_batch_size", "2", *more),
     ]
 
 
@@ -95,6 +129,11 @@ def test_the_command_writes_a_certificate(album, tmp_path, capsys):
     record = json.loads((tmp_path / "certificate.json").read_text())
     assert record["background_has_no_influence"] is True
     assert record["steps"] == 2
+    assert record["nan_canary"] == "pass"
+    assert record["nan_in_every_background_pixel"] == "reached nothing"
+    assert (record["input_share"], record["background_influence"]) == (0, 0)
+    assert len(record["influence_by_timestep"]) == 8
+    assert len(set(record["weights_sha256"])) == 1
     trainings = record["trainings"]
     assert trainings["as_they_are"] == trainings["on_other_backgrounds"]
     assert len(trainings["as_they_are"]["gradients"]) == 2
@@ -113,6 +152,11 @@ def test_the_command_says_how_much_a_kept_background_counts(album, tmp_path, cap
     record = json.loads((tmp_path / "certificate.json").read_text())
     assert record["background_has_no_influence"] is False
     assert record["difference"]["gradient"] > 0.01
+    assert "  NaN in every background pixel: reached the loss\n" in said
+    assert record["nan_canary"] == "fail"
+    assert 0.01 < record["input_share"] < 1
+    assert record["background_influence"] > 0.001
+    assert len(set(record["weights_sha256"])) == 2
 
 
 def test_exit_code_1_where_nothing_is_shown(album, tmp_path, capsys):

@@ -38,6 +38,7 @@ lr_scheduler lr_warmup_steps lr_num_cycles lr_power snr_gamma offset_noise noise
 do_edm_style_training
 validation_prompt num_validation_images validation_steps validation_epochs validation_scheduler
 num_inference_steps guidance_scale final_validation_prompt skip_final_inference
+background_advantage_steps background_decoys measure_masks
 skip_save_text_encoder report_to logging_dir push_to_hub hub_token hub_model_id
 """.split()
 

@@ -43,7 +43,7 @@ def test_the_dog(models, tmp_path):
         '--learning_rate=5e-6 --lr_scheduler="constant" --lr_warmup_steps=0 --max_train_steps=2',
     )
     with quiet():
-        assert DiffusionPipeline.from_pretrained(out / "pipeline").unet.config.sample_size
+        assert DiffusionPipeline.from_pretrained(out).unet.config.sample_size
     assert not (out / LORA_FILE).exists()
 
 
@@ -61,7 +61,7 @@ def test_prior_preservation_with_the_text_encoder(models, tmp_path):
     )
     assert len(list(dogs.glob("*.png"))) == 2
     before = load_file(models / "sd" / "text_encoder" / "model.safetensors")
-    after = load_file(out / "pipeline" / "text_encoder" / "model.safetensors")
+    after = load_file(out / "text_encoder" / "model.safetensors")
     assert any((after[name] != before[name]).any() for name in before)
 
 

@@ -12,9 +12,10 @@ from tiny_pipelines import tiny_models
 from torch import nn
 
 from persam_dreambooth import __version__
+from persam_dreambooth.config import parse
 from persam_dreambooth.diffusion.weights_digest import weights_digest
 from persam_dreambooth.dreambooth.environment import environment, inputs, packages
-from persam_dreambooth.dreambooth.inputs import check_whole
+from persam_dreambooth.dreambooth.inputs import check_whole, run_folder
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.record import subject_mask
 
@@ -45,12 +46,12 @@ def test_inputs_are_known_by_their_content():
     assert again["masks"] is None
 
 
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+@pytest.mark.parametrize("kind", ["FSDP", "MEGATRON_LM"])
 def test_weights_that_are_split_over_processes_are_refused(kind):
-    text = f"accelerate's settings: {kind} splits weights and moments .*; here they are whole .*--multi_gpu"
+    text = f"accelerate's settings: {kind} splits weights over processes; here they are whole .*ZeRO stage 2"
     with pytest.raises(UserError, match=text):
         check_whole(DistributedType(kind))
-    for whole in ("NO", "MULTI_CPU", "MULTI_GPU"):
+    for whole in ("NO", "MULTI_CPU", "MULTI_GPU", "DEEPSPEED"):
         check_whole(DistributedType(whole))
 
 
@@ -68,3 +69,18 @@ def test_a_weights_digest_changes_with_every_bit_and_name():
     row, column = nn.Linear(2, 1, bias=False), nn.Linear(1, 2, bias=False)
     column.weight.data = row.weight.data.reshape(2, 1).clone()
     assert weights_digest(row) != weights_digest(column)
+
+
+def test_results_never_overwrite_a_model_of_anybody_else(tmp_path):
+    mine = tmp_path / "my-model"
+    mine.mkdir()
+    (mine / "model_index.json").write_text("{}")
+    with pytest.raises(UserError, match=r"--output_dir .*/my-model: holds a model that another program has"):
+        run_folder(parse(["--output_dir", str(mine)]))
+    base = ["--pretrained_model_name_or_path", str(mine), "--output_dir", f"{tmp_path}/./my-model"]
+    with pytest.raises(UserError, match=r"would overwrite the base model\. Name another one\."):
+        run_folder(parse(base))
+    # What a run here has written it may write again.
+    (mine / "stages.json").write_text("{}")
+    assert run_folder(parse(["--output_dir", str(mine)])).path == mine
+    assert [path.name for path in tmp_path.iterdir()] == ["my-model"]

@@ -67,7 +67,7 @@ def test_every_setting_is_read_by_the_program():
     apart = [package / "settings", package / "toyworld", package / "masks" / "export"]
     files = [path for path in package.rglob("*.py") if not set(apart) & set(path.parents)]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (*files, ROOT / "train_dreambooth.py"))
-    records = r"\b(?:config|named|model|data|masks|search|settings|train|validation|results)"
+    records = r"\b(?:config|named|model|data|masks|measures|search|settings|train|validation|results)"
     names = {name: READ_THROUGH.get(name, name) for name in flag_types()}
     read = {name for name, of_record in names.items() if re.search(rf"{records}\.{of_record}\b", source)}
     assert [name for name in names if name not in read] == CHECKED_ONLY

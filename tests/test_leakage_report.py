@@ -1,239 +1,231 @@
-"""The report: one file that needs nothing else, and sentences that claim no more than the intervals allow."""
+"""The page: one file that needs nothing else, with the numbers of report.json and without empty parts."""
 
 import json
 import re
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
-from leakage_cases import PROMPTS, SEEDS, arm, comparison, disc, place, with_subject
+from leakage_cases import PROMPTS, SEEDS, comparison
+from report_cases import HITS, LEAKING, NASTY, Page, full_result, write
 
-from persam_dreambooth.leakage.charts import loss_chart
 from persam_dreambooth.leakage.comparison import summarise
-from persam_dreambooth.leakage.finding import conditions, difference_text, finding, summary, value_text
-from persam_dreambooth.leakage.gallery import outlined
-from persam_dreambooth.leakage.report import write_report
-from persam_dreambooth.masks.record import subject_mask
-from persam_dreambooth.photos import Photo, array_digest
+from persam_dreambooth.leakage.report import material, page
+from persam_dreambooth.leakage.report.photos import risk
+from persam_dreambooth.leakage.report.verdict import first_sentence
+from persam_dreambooth.leakage.report.words import embedded, text
 
-NASTY = "<script>alert('x')</script> & \"sks\" cat"
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """The page's tags, their attributes and its text; notes what is not closed in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.words, self.wrong = [], [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).replace("\xa0", " ").split())
+SECTIONS = [
+    "pareto", "bars", "differences", "evidence", "matches", "photos", "training", "trust", "table", "method",
+    "settings",
+]  # fmt: skip
 
 
-def write(result, out_dir, *, prompts=PROMPTS, seeds=SEEDS, losses=None, **options):
-    photos = []
-    for stem in ("00", "01"):
-        pixels = with_subject(place(100))
-        photos.append(Photo(out_dir / f"{stem}.png", pixels, array_digest(pixels)))
-    own = arm({(prompt, seed): place(1, seed, side=32) for prompt in prompts for seed in seeds})
-    path = write_report(
-        result,
-        out_dir,
-        photos=photos,
-        masks={"00": subject_mask("00", disc(), "given"), "01": subject_mask("01", disc(), "persam_f")},
-        pictures=dict.fromkeys(result["arms"], own),
-        losses={"plain": [(1, 0.5), (2, 0.4)], "masked": [(1, 0.6), (2, 0.3)]} if losses is None else losses,
-        **{"settings": {"steps": 200, "model": "toy"}, "commands": ["train --x 'a & b'"], **options},
-    )
-    return path, path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A page with every section: its HTML, and what was read of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    html = write(full_result(), folder).read_text(encoding="utf-8")
+    return html, Page(html), folder
 
 
-def test_the_page_is_whole_and_needs_nothing_else(tmp_path):
-    path, html = write(comparison(), tmp_path)
-    page = Page(html)
-    assert (page.open, page.wrong) == ([], [])
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base", "form"})
-    for tag, attributes in page.tags:
-        for name in ("src", "href", "srcset", "action", "data", "xlink:href", "poster"):
+def test_the_page_is_whole_and_needs_nothing_else(whole):
+    html, read, folder = whole
+    assert (read.open, read.wrong) == ([], [])
+    assert {tag for tag, _ in read.tags}.isdisjoint({"link", "iframe", "object", "base", "form"})
+    for tag, attributes in read.tags:
+        for name in ("src", "srcset", "action", "data", "xlink:href", "poster"):
             assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+        assert attributes.get("href", "#").startswith("#")
         assert not [name for name in attributes if name.startswith("on")]
-    assert "url(" not in html
-    assert "@import" not in html
-    assert "http://" not in html
-    assert "https://" not in html
-    assert "$" not in html
-    assert path.stat().st_size < 15e6
+    for address in ("url(", "@import", "http://", "https://", "import(", "fetch(", "XMLHttpRequest"):
+        assert address not in html
+    assert (folder / "report.html").stat().st_size < 15e6
 
 
-def test_every_picture_and_drawing_says_what_it_shows(tmp_path):
-    page = Page(write(comparison(), tmp_path)[1])
-    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 2 + 3 * len(PROMPTS) * len(SEEDS)
-    assert all(attributes["alt"] for attributes in pictures)
-    assert all(attributes["aria-label"] for tag, attributes in page.tags if tag == "svg")
+def test_the_sections_come_in_the_order_in_which_people_ask(whole):
+    _, read, _ = whole
+    assert [own["id"] for own in read.all("section")] == SECTIONS
+    names = [own["id"] for _, own in read.tags if "id" in own]
+    assert len(names) == len(set(names))
 
 
-def test_prompts_and_settings_are_text(tmp_path):
+def test_every_picture_and_drawing_says_what_it_shows(whole):
+    _, read, _ = whole
+    pictures = read.all("img")
+    shots = 3 * len(PROMPTS) * len(SEEDS)
+    pairs = 2
+    assert len(pictures) == shots + 2 + 2 * pairs / 2
+    assert all(own["alt"] for own in pictures)
+    assert all("aria-label" in own or own.get("aria-hidden") == "true" for own in read.all("svg"))
+    alt = next(own["alt"] for own in pictures if "3 leaked patches" in own["alt"])
+    assert alt.startswith(f"plain: {LEAKING[1]}, seed 1.")
+
+
+def test_what_can_be_clicked_can_be_reached_by_keyboard(whole):
+    _, read, _ = whole
+    links = read.all("a", "frame")
+    assert [own["href"] for own in links] == ["#hit=plain/1/1/2/3"]
+    assert {own["type"] for own in read.all("input")} == {"radio", "checkbox"}
+    assert read.all("label")
+    assert all("tabindex" in own for own in read.all("div", "scroll"))
+
+
+def test_hostile_text_stays_text(tmp_path):
     prompts = (NASTY, *PROMPTS[1:])
-    result = comparison(prompts=prompts)
-    html = write(result, tmp_path, prompts=prompts, settings={NASTY: NASTY}, commands=[NASTY])[1]
-    page = Page(html)
-    assert "script" not in [tag for tag, _ in page.tags]
-    assert (page.open, page.wrong) == ([], [])
-    assert page.text.count(NASTY) >= 5
-    assert any(NASTY in attributes.get("alt", "") for _, attributes in page.tags)
+    result = full_result(prompts=prompts)
+    rename = {"masked": NASTY}
+    for row in result["rows"]:
+        row["arm"] = rename.get(row["arm"], row["arm"])
+        if row["arm"] == NASTY:
+            row["hits"] = HITS
+    told = summarise(result["rows"], chance=0.05)
+    told |= {"inputs": result["inputs"], "warnings": [NASTY], "validation": {NASTY: NASTY}}
+    told["proof"] = {NASTY: {NASTY: NASTY}}
+    told["config"] |= {"decoys": {"source": NASTY, "k": 19}, "sampler": {NASTY: NASTY}}
+    names = ("<img src=x>&", "'\"><b>")
+    path = write(told, tmp_path, prompts=prompts, settings={NASTY: NASTY}, commands=[NASTY], names=names)
+    html = path.read_text(encoding="utf-8")
+    read = Page(html)
+    assert (read.open, read.wrong) == ([], [])
+    assert len(read.all("script")) == 2
+    assert len(read.all("style")) == 1
+    assert {"b", "i"} & {tag for tag, _ in read.tags} <= {"b"}
+    assert html.count("<script>") == 1
+    assert read.text.count(NASTY) > 20
+    assert any(NASTY in own.get("alt", "") for own in read.all("img"))
+    assert "<img src=x>&.png" in read.text
+    data = json.loads(read.data)
+    assert NASTY in {shot["arm"] for shot in data["shots"].values()}
+    # The address in a link names the same picture as the data.
+    links = {own["data-shot"] for own in read.all("a", "frame")}
+    assert links == set(data["shots"])
 
 
-def test_the_page_shows_the_numbers(tmp_path):
-    text = Page(write(comparison(plain_leaks=6, masked_leaks=0), tmp_path)[1]).text
-    assert "75 %" in text
-    assert "0 % [0, 32]" in text
-    assert "n = 8" in text
-    assert "2 of 2" in text
-    assert "gradient of the masked reconstruction loss" in text
-    assert "It still enters as input" in text
-    assert "train --x 'a & b'" in text
+def test_the_numbers_are_those_of_the_json(whole):
+    _, read, folder = whole
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    leak = told["arms"]["plain"]["leak"]
+    assert leak["mean"] == 0.75
+    assert f"75 % [{round(100 * leak['low'])}, {round(100 * leak['high'])}] n = 8" in read.text
+    assert told["verdict"].split(". ")[0].rstrip(".") in read.text
+    for condition in told["claim"]["conditions"]:
+        assert condition["text"] in read.text
+    assert f"{told['claim']['met']} of 4 conditions met" in read.text
+    assert "plain, step 200" in read.text
+    assert "rank correlation with the true share: 0.78" in read.text
+    assert "false alarms: 5 %" in read.text
+    assert "smallest share found with power 0.8: cannot be told" in read.text
+    assert "bitwise equal" in read.text
+    assert "exactly 0" in read.text
+    assert "41 %" in read.text
+    assert "leak-prone: high, 62 % in the other photos" in read.text
+    assert "leak-prone: low, 8 % in the other photos" in read.text
+    assert "on average 35 % of a photo’s background" in read.text
+    assert "one scene & little else" in read.text
+    assert "2 of 2" in read.text
+    assert "train --x 'a & b'" in read.text
 
 
-def test_the_json_holds_rows_finding_and_settings(tmp_path):
-    result = comparison()
-    write(result, tmp_path)
-    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert told["schema"] == "persam-dreambooth-comparison/1"
-    assert told["rows"] == result["rows"]
-    assert told["finding"] == finding(result)
-    assert [one["state"] for one in told["conditions"]] == [one.state for one in conditions(result)]
-    assert told["settings"] == {"steps": 200, "model": "toy"}
-    assert told["photos"][1]["mask_source"] == "persam_f"
+def test_the_click_through_knows_every_leaked_patch(whole):
+    _, read, _ = whole
+    data = json.loads(read.data)
+    assert data["banks"] == 19
+    assert [photo["name"] for photo in data["photos"]] == ["00.png", "01.png"]
+    assert all(photo["src"].startswith("data:image/webp;base64,") for photo in data["photos"])
+    assert list(data["shots"]) == ["plain/1/1"]
+    shot = data["shots"]["plain/1/1"]
+    assert shot["hits"] == HITS
+    assert (shot["prompt"], shot["seed"], shot["grid"]) == (LEAKING[1], 1, [16, 16])
+
+
+def test_the_prompts_that_leak_most_stand_first(whole):
+    _, read, _ = whole
+    rows = read.all("article", "row")
+    assert [int(own["data-order"]) for own in rows] == [3, 0, 1, 2]
+    worst = [float(own["data-worst"]) for own in rows]
+    assert worst == sorted(worst, reverse=True)
+    # Both of its pictures leaked, and 90 % of their background; base, plain, masked.
+    assert [float(rate) for rate in rows[0]["data-rates"].split()] == pytest.approx([0.0005, 0.5045, 1.009])
+
+
+def test_every_seed_is_there_and_the_first_is_chosen(whole):
+    html, read, _ = whole
+    seeds = [own for own in read.all("input") if own["type"] == "radio"]
+    assert ["checked" in own for own in seeds] == [True, False]
+    for number in range(material.MAX_SEEDS):
+        assert f"#seed-{number}:checked" in html
+    assert len(read.all("figure", "at-1")) == 3 * len(PROMPTS)
 
 
 def test_without_truth_the_page_shows_what_is_known(tmp_path):
     result = comparison(truth=False)
-    text = Page(write(result, tmp_path)[1]).text
-    assert "Excess over the base model" in text
-    assert "Subject likeness" not in text
-    assert "likeness was not measured" in text
-    assert "undecided" in text
+    read = Page(write(result, tmp_path).read_text(encoding="utf-8"))
+    assert "Excess over the base model" in read.text
+    assert "Likeness of the subject" in read.text
+    assert "Subject’s traits" not in read.text
+    assert "classifier trained on renderings" not in read.text
+    assert not read.all("figure", "leak")
 
 
-def test_a_page_needs_no_losses_and_no_plain_arm(tmp_path):
+def test_parts_that_a_result_does_not_have_are_left_out(tmp_path):
     result = comparison()
     rows = [one for one in result["rows"] if one["arm"] == "base"]
-    text = Page(write(summarise(rows), tmp_path, losses={})[1]).text
-    assert "No verdict" in text
-    assert "Training loss" not in text
+    told = summarise(rows)
+    read = Page(write(told, tmp_path, settings={}, commands=[]).read_text(encoding="utf-8"))
+    sections = [own["id"] for own in read.all("section")]
+    assert sections == ["bars", "evidence", "photos", "trust", "table", "method"]
+    assert "No verdict" in read.text
+    assert "The claim" not in read.text
+    for empty in ("None", "null", "nan", "{}", "[]"):
+        assert not re.search(rf"(?<![\w#.-]){re.escape(empty)}(?![\w-])", read.text)
 
 
-def states(result):
-    return [one.state for one in conditions(result)]
+def test_steps_that_were_not_measured_are_said_not_to_be(tmp_path):
+    result = full_result()
+    result["pareto"] = []
+    read = Page(write(result, tmp_path).read_text(encoding="utf-8"))
+    assert "Steps were not measured" in read.text
+    assert "step 200" not in read.text
 
 
-def test_a_clear_win_is_said():
-    result = comparison(plain_leaks=8, masked_leaks=0)
-    assert states(result) == ["met", "met", "met"]
-    assert finding(result) == (
-        "Masked training leaked the photos’ background into 0 % of pictures, plain training into 100 %, "
-        "and the subject keeps its likeness (0.80 against 0.80)."
-    )
-
-
-def test_a_difference_within_its_interval_is_undecided():
-    result = comparison(plain_leaks=2, masked_leaks=1)
-    assert states(result)[0] == "open"
-    assert finding(result).startswith("Undecided: masked training leaked")
-    assert "8 pictures cannot tell the two apart" in finding(result)
-
-
-def test_masks_that_leak_more_are_said_to():
-    result = comparison(plain_leaks=0, masked_leaks=8)
-    assert states(result) == ["broken", "met", "broken"]
-    assert finding(result).startswith("It did not help: masked training leaked")
-
-
-def test_a_loss_of_likeness_is_said():
-    result = comparison(masked={"likeness": 0.5})
-    assert states(result)[1] == "broken"
-    assert "but the subject is less alike (0.50 against 0.80)" in finding(result)
-
-
-def test_a_background_that_drifts_is_said():
-    result = comparison(plain_leaks=0, masked={"agreement": False, "attribution": 0.0})
-    assert states(result)[2] == "broken"
-
-
-def test_when_nothing_leaks_nothing_is_claimed():
-    result = comparison(plain_leaks=0, masked_leaks=0)
-    assert states(result)[0] == "open"
-    assert finding(result).startswith("Nothing to remove: neither masked nor plain training leaked")
-
-
-@pytest.mark.parametrize(("prompts", "seeds"), [(PROMPTS[:3], range(8)), (PROMPTS, (0,))])
-def test_few_pictures_give_no_verdict(prompts, seeds):
-    result = comparison(plain_leaks=24, prompts=tuple(prompts), seeds=tuple(seeds))
-    assert set(states(result)) == {"open"}
-    assert finding(result).startswith("Not enough pictures to tell")
-
-
-def test_the_terminal_gets_three_lines():
-    lines = summary(comparison(plain_leaks=6, masked_leaks=0)).splitlines()
-    assert len(lines) == 3
-    assert re.match(r"Background leaked +base 0 % \[.*plain 75 % \[.*masked 0 % \[0, 32\]", lines[0])
-    assert lines[1].startswith("Prompted background kept")
-    assert lines[2].startswith("Subject likeness")
-    assert summary(comparison(truth=False)).startswith("Excess over the base model")
+def test_a_prompt_that_does_not_count_says_why(tmp_path):
+    result = full_result()
+    result["config"]["prompts"][0] |= {"dropped": True, "reason": "the base model draws the room"}
+    result["config"]["prompts"][1] |= {"dropped": False, "reason": "much like the room"}
+    read = Page(write(result, tmp_path).read_text(encoding="utf-8"))
+    assert "not counted: the base model draws the room" in read.text
+    assert "in conflict: much like the room" in read.text
+    assert f"{PROMPTS[1]}: much like the room; counted all the same" in read.text
 
 
 @pytest.mark.parametrize(
-    ("measure", "value", "text"),
+    ("told", "first", "rest"),
     [
-        ("leak", 0.617, "62 %"),
-        ("likeness", -0.001, "0.00"),
-        ("likeness", 0.805, "0.81"),
-        ("excess", -0.04, "−4 points"),
+        ("Less leaks. Likeness is 0.81.", "Less leaks.", "Likeness is 0.81."),
+        ("From 3.1 % to 2.0 %.", "From 3.1 % to 2.0 %.", ""),
+        ("Undecided", "Undecided", ""),
     ],
 )
-def test_values_have_their_units(measure, value, text):
-    assert value_text(measure, value) == text
-
-
-def test_differences_have_a_sign_unless_zero():
-    estimate = {"mean": -0.58, "low": -0.71, "high": -0.42}
-    assert difference_text("leak", estimate) == "−58 points [−71, −42]"
-    assert difference_text("likeness", {"mean": 0.02, "low": -0.03, "high": 0.07}) == "+0.02 [−0.03, 0.07]"
-    assert difference_text("leak", {"mean": 0.001, "low": 0.0, "high": 0.1}) == "0 points [0, 10]"
-
-
-def test_an_outline_surrounds_the_subject():
-    picture = np.asarray(outlined(with_subject(place(3)), disc(), side=256))
-    yellow = (picture == (255, 214, 10)).all(axis=-1)
-    wide_disc = np.kron(disc(), np.ones((2, 2), bool))
-    assert yellow.any()
-    assert (yellow & wide_disc).sum() < 0.2 * yellow.sum()
+def test_the_heading_is_the_first_sentence(told, first, rest):
+    assert first_sentence(told) == (first, rest)
 
 
 @pytest.mark.parametrize(
-    "losses", [[(1, 0.0)], [(5, 1e-4), (6, 2e-4)], [(step, 1.0) for step in range(1, 2000)]]
+    ("own", "word"), [(0.31, "high"), (0.3, "high"), (0.29, "middle"), (0.16, "middle"), (0.1, "low")]
 )
-def test_losses_of_any_length_and_size_can_be_drawn(losses):
-    drawn = loss_chart({"plain": losses}, {"plain": "arm-1"})
-    assert "nan" not in drawn
-    assert drawn.count("polyline") == 2
-    assert len(drawn) < 20_000
+def test_how_leak_prone_a_photo_is(own, word):
+    assert risk(own, chance=0.05) == word
+
+
+def test_text_is_escaped_and_numbers_do_not_break():
+    assert text('<b> & "5 %" [−7, 0.5]') == "&lt;b&gt; &amp; &quot;5&nbsp;%&quot; [−7,&nbsp;0.5]"
+
+
+def test_data_cannot_end_its_script():
+    told = embedded({"</script><!--": ["&", " "]})
+    assert "<" not in told
+    assert json.loads(told) == {"</script><!--": ["&", " "]}
+
+
+def test_arms_of_any_section_have_a_look():
+    result = {"arms": {"base": {}}, "training": {"x": {}}, "rows": [{"arm": "y"}]}
+    assert list(page.looks_of_report(result)) == ["base", "x", "y"]

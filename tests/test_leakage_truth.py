@@ -57,18 +57,18 @@ def test_leak_and_agreement(seen, prompted, leak, agreement):
 
 def test_likeness_is_the_mean_probability_of_the_five_traits():
     assert len(TRAITS) == 5
-    assert judged({}, "beach").likeness == pytest.approx(1.0)
-    assert judged({}, "beach", certainty=0.6).likeness == pytest.approx(0.6)
+    assert judged({}, "beach").trait_likeness == pytest.approx(1.0)
+    assert judged({}, "beach", certainty=0.6).trait_likeness == pytest.approx(0.6)
     own = traits_of("cat", IDENTITY)["main"]
     other = next(name for name in TRAITS["main"] if name != own)
-    assert judged({"main": other}, "beach").likeness == pytest.approx(0.8)
+    assert judged({"main": other}, "beach").trait_likeness == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("kind", ["dog", "nothing"])
 def test_another_kind_has_no_likeness(kind):
     found = judged({"subject": kind}, "beach")
     assert not found.subject
-    assert found.likeness == 0.0
+    assert found.trait_likeness == 0.0
 
 
 def test_pictures_of_any_size_are_judged():
@@ -82,7 +82,7 @@ def test_pictures_of_any_size_are_judged():
     found = verdicts(pictures, truth)
     assert len(found) == 3
     assert all(one.predicted_background in HEADS["background"] for one in found)
-    assert verdicts(pictures[:1], truth)[0].likeness == pytest.approx(found[0].likeness, abs=1e-6)
+    assert verdicts(pictures[:1], truth)[0].trait_likeness == pytest.approx(found[0].trait_likeness, abs=1e-6)
     assert verdicts([], truth) == []
 
 

@@ -85,13 +85,17 @@ def test_what_is_saved_loads_in_diffusers_and_here(tmp_path, kind, capfd):
         assert equal(one, other)
 
 
-def test_saving_again_replaces_the_folder(tmp_path):
-    models = tiny_models()
-    save_pipeline(models, tmp_path / "out")
-    (tmp_path / "out" / "stray").write_text("x")
-    save_pipeline(models, tmp_path / "out")
+def test_saving_again_replaces_the_pipeline_and_nothing_else(tmp_path):
+    models, out = tiny_models(), tmp_path / "out"
+    save_pipeline(models, out)
+    (out / "log.jsonl").write_text("x")
+    (out / "unet" / "stray").write_text("x")
+    save_pipeline(models, out, skip_text_encoder=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
-    assert not (tmp_path / "out" / "stray").exists()
+    assert (out / "log.jsonl").exists()
+    assert not (out / "unet" / "stray").exists()
+    # A part that is no part any more is not left for somebody to load.
+    assert not (out / "text_encoder").exists()
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])

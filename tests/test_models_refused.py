@@ -117,5 +117,5 @@ def test_adapters_are_not_saved_as_a_pipeline(tmp_path):
     models = load_models(str(tiny_folder()))
     models.unet.peft_config = {"default": None}
     with pytest.raises(ValueError, match="save_lora"):
-        save_pipeline(models, tmp_path / "pipeline")
-    assert not (tmp_path / "pipeline").exists()
+        save_pipeline(models, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """What the README says can be typed: its flags exist, its paths exist, its Python runs."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 
 from persam_dreambooth import cli
 from persam_dreambooth.config import flag_types, parse
+from persam_dreambooth.settings.comparison import DrawingChoice, Material, ModelChoice
+
+RECORDS = (ModelChoice, Material, DrawingChoice)
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,9 +25,11 @@ def blocks(language):
 def test_every_flag_exists():
     commands = (
         *(cli.segment, cli.export_masks, cli.verify_export, cli.evaluate_masks),
-        *(cli.generate, cli.demo, cli.certify),
+        *(cli.generate, cli.demo, cli.certify, cli.canary),
     )
     of_commands = {name for command in commands for name in inspect.signature(command).parameters}
+    # Flags that several commands share stand in records.
+    of_commands |= {item.name for record in RECORDS for item in dataclasses.fields(record)}
     known = {*flag_types(), *of_commands, "config", "help"}
     named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z_-]+)", TEXT)}
     assert not named - known

@@ -56,7 +56,7 @@ def finished(base, tmp_path, *flags, use_lora=True, pictures=True):
         add_lora(models.unet, rank=2, target_modules=UNET_LAYERS, seed=0, name="unet")
         result = save_lora(Networks(models.unet, (), models.family), folder, provenance)
     else:
-        result = folder / "pipeline"
+        result = folder
         save_pipeline(models, result, skip_text_encoder=config.results.skip_save_text_encoder)
     if pictures:
         (folder / "samples").mkdir()
@@ -167,6 +167,7 @@ def test_only_the_results_are_uploaded(base, tmp_path, monkeypatch, use_lora):
         path = tmp_path / "runs/sks-cat" / private
         path.parent.mkdir(exist_ok=True)
         path.write_text("private")
+    results.write_card(*run)
     with hub_at_home() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -177,7 +178,9 @@ def test_only_the_results_are_uploaded(base, tmp_path, monkeypatch, use_lora):
         assert files.keys() == {*common, LORA_FILE, "pytorch_lora_weights_kohya.safetensors"}
     else:
         # As from_pretrained of a hub id wants it: at the top.
-        assert {*common, "model_index.json", "unet/config.json"} <= files.keys()
+        parts = {name.split("/")[0] for name in files.keys() - common}
+        assert {"model_index.json", "unet", "vae", "tokenizer", "provenance.json"} <= parts
+        assert parts.isdisjoint({"masks", "checkpoint-2", "cache", "config.yaml", "samples"})
         assert files["model_index.json"] == (run[3] / "model_index.json").read_bytes()
     assert not any("private" in content.decode(errors="ignore") for content in files.values())
     assert '"me/my-cat"' in files["README.md"].decode(), "the code on the hub names the hub"

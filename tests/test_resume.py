@@ -34,7 +34,7 @@ def test_a_checkpoint_is_named_or_the_latest_is_taken(models, tmp_path, capsys):
     main(arguments(models, out, "--checkpointing_steps=1", "--resume_from_checkpoint=latest"))
     assert f"--resume_from_checkpoint latest: none in {out} so far; from step 0" in capsys.readouterr().out
     for name, where in (("checkpoint-1", out), (str(out / "checkpoint-3"), other)):
-        shutil.rmtree(where / "pipeline", ignore_errors=True)
+        shutil.rmtree(where / "unet", ignore_errors=True)
         main(arguments(models, where, f"--resume_from_checkpoint={name}"))
         assert f"going on from {out / Path(name).name}" in capsys.readouterr().out
     assert same_weights(out, other)

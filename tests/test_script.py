@@ -50,7 +50,7 @@ def test_from_photos_to_pictures(models, tmp_path, capsys):
             assert mask.size == (SIZE[1], SIZE[0])
     assert {"masks.json", "contact_sheet.png"} <= {path.name for path in (out / "masks").iterdir()}
     assert steps_logged(out) == [1, 2, 3, 4]
-    assert load_models(str(out / "pipeline")).default_resolution == RESOLUTION
+    assert load_models(str(out)).default_resolution == RESOLUTION
     assert {path.name for path in (out / "samples").iterdir()} == {
         "00_0.png",
         "00_1.png",
@@ -93,7 +93,7 @@ def test_every_family_from_photos_to_a_pipeline_that_draws(models, tmp_path, way
     main(arguments(models, out, "--use_persam", "--max_train_steps=2", *flags, kind=kind))
     use_lora = "--use_lora" in flags
     with quiet():
-        pipeline = DiffusionPipeline.from_pretrained(models / kind if use_lora else out / "pipeline")
+        pipeline = DiffusionPipeline.from_pretrained(models / kind if use_lora else out)
     pipeline.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 2, "output_type": "np"}
 
@@ -104,7 +104,7 @@ def test_every_family_from_photos_to_a_pipeline_that_draws(models, tmp_path, way
 
     one = drawn()
     if use_lora:
-        assert not (out / "pipeline").exists()
+        assert not (out / "model_index.json").exists()
         pipeline.load_lora_weights(out)
         assert not torch.equal(drawn(), one)
     last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
@@ -196,6 +196,6 @@ def test_the_whole_process(models, tmp_path):
         *arguments(models, tmp_path / "out", "--max_train_steps=1"),
     ]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"trained: {tmp_path / 'out' / 'pipeline'}" in done.stdout
+    assert f"trained: {tmp_path / 'out'}\n" in done.stdout
     assert list_checkpoints(tmp_path / "out") == []
     assert weights(tmp_path / "out")

@@ -51,10 +51,26 @@ def test_what_is_given_stays(family, use_lora):
     config = Config(
         output_dir=Path("here"),
         data=DataConfig(image_interpolation_mode="box"),
+        masks=MaskConfig(use_persam=True, outside_prior_weight=0.0),
         validation=ValidationConfig(validation_epochs=3),
         train=train,
     )
     assert resolve_defaults(config, family) == config
+
+
+@pytest.mark.parametrize(
+    ("masks", "data", "weight"),
+    [
+        ({}, {}, 0.0),
+        ({"use_persam": True}, {}, 1.0),
+        ({"use_persam": True}, {"with_prior_preservation": True, "class_prompt": "a cat"}, 0.0),
+        ({"use_persam": True, "outside_weight": 1.0}, {}, 0.0),
+        ({"use_persam": True, "outside_prior_weight": 0.25}, {}, 0.25),
+    ],
+)
+def test_the_outside_is_held_where_nothing_else_holds_it(masks, data, weight):
+    config = Config(masks=MaskConfig(**masks), data=DataConfig(**data))
+    assert resolve_defaults(config, "sd").masks.outside_prior_weight == weight
 
 
 def test_text_encoders_follow_the_unet_where_only_that_is_given():

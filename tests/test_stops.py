@@ -133,7 +133,7 @@ def test_numbers_that_are_none_stop_the_run_and_the_steps_before_are_saved(model
         assert steps_logged(out) == [1]
         (path,) = list_checkpoints(out)
         assert read_record(path)["step"] == 1
-        assert not (out / "pipeline").exists()
+        assert not (out / "model_index.json").exists()
 
 
 def test_weights_that_cannot_be_saved_do_not_hide_why_the_run_stopped(models, tmp_path, capsys):

@@ -11,6 +11,7 @@ from sam_models import random_sam
 from tiny_albums import draw_photo
 from tiny_pipelines import build_folder
 
+from persam_dreambooth.diffusion.model_folders import PIPELINE_INDEX, pipeline_files
 from train_dreambooth import main
 
 SIZE = (40, 48)
@@ -55,7 +56,9 @@ def steps_logged(out: Path) -> list[int]:
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
     """Everything that was trained, by file and name."""
-    files = [*(out / "pipeline").glob("*/*.safetensors"), *out.glob("pytorch_lora_weights*.safetensors")]
+    files = [*out.glob("pytorch_lora_weights*.safetensors")]
+    if (out / PIPELINE_INDEX).exists():
+        files += [path for path in pipeline_files(out) if path.suffix == ".safetensors"]
     assert files
     return {f"{file.name} {name}": v for file in files for name, v in load_file(file).items()}
 

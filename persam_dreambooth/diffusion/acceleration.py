@@ -10,6 +10,7 @@ from torch import nn
 
 from persam_dreambooth.diffusion.adapters import frozen_copy
 from persam_dreambooth.diffusion.networks import Networks
+from persam_dreambooth.diffusion.zero import process_group
 from persam_dreambooth.errors import UserError, one_line
 from persam_dreambooth.settings import TrainConfig
 
@@ -38,7 +39,7 @@ def build_accelerator(
             mixed_precision=mixed_precision,
             log_with=log_with,
             project_dir=project_dir,
-            kwargs_handlers=[processes],
+            kwargs_handlers=[processes, *process_group()],
             # Passes are averaged in training.py. accelerate would divide by its own number as well, which a
             # setting of `accelerate launch` may change and which is one for all accelerators of a process.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),

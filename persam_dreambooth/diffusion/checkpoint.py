@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from persam_dreambooth.diffusion import zero
 from persam_dreambooth.diffusion.adapters import load_weights, save_weights
 from persam_dreambooth.diffusion.checkpoint_files import (
     FORMAT,
@@ -64,13 +65,14 @@ def save(state: TrainingState, output_dir: Path, *, total_limit: int | None = No
         UserError: a weight is no number any more, or the disk is full. Older checkpoints are as they were.
     """
     path = Path(output_dir) / f"checkpoint-{state.step}"
+    moments = _optimizer_state(state)
     if state.accelerator.is_main_process:
         settle(Path(output_dir))
         _check_numbers(state, Path(output_dir))
         what = f"{path.name} ({size_text(num_bytes(state))})"
         told = tells_of_full_disk(path.parent, what, lambda: what_is_safe(path.parent))
         with told, atomic_folder(path) as temporary:
-            _write(state, temporary)
+            _write(state, temporary, moments)
         if total_limit is not None:
             prune(Path(output_dir), total_limit, keep=path)
     state.accelerator.wait_for_everyone()
@@ -120,7 +122,7 @@ def resume(state: TrainingState, path: Path) -> None:
     try:
         load_weights(state.trained, path)
         moments = torch.load(path / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
-        state.optimizer.load_state_dict(moments["optimizer"])
+        _load_optimizer_state(state, moments["optimizer"])
         if state.accelerator.scaler is not None and moments["scaler"] is not None:
             state.accelerator.scaler.load_state_dict(moments["scaler"])
     except _UNREADABLE as error:
@@ -135,15 +137,27 @@ def what_is_safe(output_dir: Path) -> str:
     return f"{_kept(output_dir)} Make room, or set --checkpoints_total_limit, and run the same command again."
 
 
-def _write(state: TrainingState, folder: Path) -> None:
+def _optimizer_state(state: TrainingState) -> dict:
+    """Return the state of the optimizer, whole; every process calls this."""
+    if zero.uses_zero(state.accelerator):
+        return zero.whole_state(state.optimizer)
+    return state.optimizer.state_dict()
+
+
+def _load_optimizer_state(state: TrainingState, saved: dict) -> None:
+    """Take what `_optimizer_state` returned."""
+    if zero.uses_zero(state.accelerator):
+        zero.load_whole_state(state.optimizer, saved)
+    else:
+        state.optimizer.load_state_dict(saved)
+
+
+def _write(state: TrainingState, folder: Path, moments: dict) -> None:
     """Fill a checkpoint's folder."""
     save_weights(state.trained, folder)
     scaler = state.accelerator.scaler
-    moments = {
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-    }
-    torch.save(moments, folder / OPTIMIZER_FILE)
+    saved = {"optimizer": moments, "scaler": scaler.state_dict() if scaler is not None else None}
+    torch.save(saved, folder / OPTIMIZER_FILE)
     record = {
         "format": FORMAT,
         "step": state.step,

@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there: filled under another name beside them, then renamed."""
+"""Folders that are either whole or not there: filled under another name, then renamed."""
 
 import os
 import shutil
@@ -30,6 +30,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(new, path)
         _to_disk(path.parent)
+    finally:
+        shutil.rmtree(workplace)
+
+
+@contextmanager
+def atomic_parts(folder: Path, index: str) -> Iterator[Path]:
+    """Yield a new folder whose entries replace those of the same names in `folder` when the block ends well.
+
+    Everything else in `folder` stays. The file `index`, without which the others cannot be read, goes first
+    and comes last: whatever happens in between leaves no mixture of old and new that could be taken for a
+    whole. On an error inside the block `folder` stays as it was.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(prefix=".pipeline.", dir=folder))
+    new, old = workplace / "new", workplace / "old"
+    new.mkdir()
+    old.mkdir()
+    try:
+        yield new
+        for entry in [*new.rglob("*"), new]:
+            _to_disk(entry)
+        names = [index, *sorted(entry.name for entry in new.iterdir() if entry.name != index)]
+        for name in names:
+            if (folder / name).exists():
+                os.replace(folder / name, old / name)
+        for name in reversed(names):
+            os.replace(new / name, folder / name)
+        _to_disk(folder)
     finally:
         shutil.rmtree(workplace)
 

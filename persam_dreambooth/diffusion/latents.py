@@ -6,12 +6,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-@torch.no_grad()
 def moments(vae: AutoencoderKL, pixel_values: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c2 h w"]:
     """Return mean and standard deviation (stacked along the channels) of pictures' latents, on the CPU.
 
     They are in the UNet's units: scaled, and for a VAE that knows mean and deviation of its latents
     (Playground 2.5) normalised by these. Always in float32: Stable Diffusion XL's VAE overflows in half.
+    With a gradient where the pixels ask for one, and never otherwise.
 
     Args:
         vae: on any device.
@@ -20,7 +20,7 @@ def moments(vae: AutoencoderKL, pixel_values: Float[Tensor, "b 3 H W"]) -> Float
     Source: AutoencoderKL and the latents_mean of diffusers' train_dreambooth_lora_sdxl.py.
     """
     device = vae.device
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False), torch.set_grad_enabled(pixel_values.requires_grad):
         posterior = vae.encode(pixel_values.to(device)).latent_dist
         mean, std = posterior.mean.cpu(), posterior.std.cpu()
     factor, config = vae.config.scaling_factor, vae.config

@@ -3,6 +3,7 @@
 A model of a kind that cannot be trained is refused by its index, before gigabytes of it are fetched.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from persam_dreambooth.errors import UserError, did_you_mean, one_line
 
 TOY = "toy"
 TOY_MODEL = Path(__file__).parents[1] / "toyworld" / "models" / "stable_diffusion"
+
+PIPELINE_INDEX = "model_index.json"
+"""Names the parts of a pipeline, each a folder beside it."""
 
 FLAG = "--pretrained_model_name_or_path"
 TOKENIZER_FLAG = "--tokenizer_name"
@@ -66,7 +70,7 @@ def find_model(
             fetched = DiffusionPipeline.download(name_or_path, revision=revision, variant=variant, **unused)
         return Path(fetched), family, index
     except (OSError, ValueError) as error:
-        where = "no model_index.json" if path.is_dir() else "neither a folder nor reachable on the hub"
+        where = f"no {PIPELINE_INDEX}" if path.is_dir() else "neither a folder nor reachable on the hub"
         raise UserError(
             f"{FLAG} {name_or_path}: {where} ({one_line(error)[:200]}); {NEEDED} is needed. "
             "Check the name, or the network."
@@ -94,6 +98,22 @@ def find_vae(name_or_path: str) -> Path | str:
         UserError: there is no such folder.
     """
     return _find_part(VAE_FLAG, name_or_path, "vae")
+
+
+def pipeline_files(folder: Path) -> list[Path]:
+    """Return the files of the pipeline in a folder that may hold other things as well, its index first."""
+    files = [path for part in pipeline_parts(folder) for path in sorted(part.rglob("*")) if path.is_file()]
+    return [folder / PIPELINE_INDEX, *files]
+
+
+def pipeline_parts(folder: Path) -> list[Path]:
+    """Return the folders of the parts of the pipeline in a folder; none where there is no pipeline."""
+    if not (folder / PIPELINE_INDEX).is_file():
+        return []
+    index = json.loads((folder / PIPELINE_INDEX).read_text(encoding="utf-8"))
+    # A part is named with its library and class, one that is left out with two nulls.
+    parts = (name for name, kind in sorted(index.items()) if isinstance(kind, list) and any(kind))
+    return [folder / name for name in parts if (folder / name).is_dir()]
 
 
 def looks_like_a_path(name: str) -> bool:

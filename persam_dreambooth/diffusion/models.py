@@ -3,6 +3,7 @@
 What differs between families stands in `families`, where a model lies in `model_folders`.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,15 +27,17 @@ from torch import Tensor
 from transformers import CLIPTokenizer, PreTrainedModel
 
 from persam_dreambooth.diffusion.families import Family
-from persam_dreambooth.diffusion.folders import atomic_folder
+from persam_dreambooth.diffusion.folders import atomic_parts
 from persam_dreambooth.diffusion.model_checks import check_prediction, check_text, check_unet
 from persam_dreambooth.diffusion.model_folders import (
     FLAG,
     NEEDED,
+    PIPELINE_INDEX,
     VAE_FLAG,
     find_model,
     find_tokenizer,
     find_vae,
+    pipeline_parts,
 )
 from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError, did_you_mean, one_line
@@ -195,7 +198,7 @@ def save_pipeline(models: Models, folder: Path, *, skip_text_encoder: bool = Fal
 
     Args:
         models: the parts.
-        folder: appears whole.
+        folder: what else is in it stays; the pipeline appears in it whole.
         skip_text_encoder: leave the text encoders out; whoever loads the folder brings them along.
 
     Raises:
@@ -204,8 +207,11 @@ def save_pipeline(models: Models, folder: Path, *, skip_text_encoder: bool = Fal
     if any(getattr(part, "peft_config", None) for part in (models.unet, *models.text_encoders)):
         raise ValueError("parts with adapters are saved with save_lora")
     without = models.family.text_encoder_names if skip_text_encoder else ()
-    with atomic_folder(folder) as temporary, quiet():
+    earlier = pipeline_parts(folder)
+    with atomic_parts(folder, PIPELINE_INDEX) as temporary, quiet():
         build_pipeline(models, device=models.unet.device, without=without).save_pretrained(temporary)
+    for part in set(earlier) - set(pipeline_parts(folder)):
+        shutil.rmtree(part)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Real, UInt8
 from torch import Tensor
 
 from persam_dreambooth.diffusion.backgrounds import Background, Key, cut_out, kept_digest, replace
@@ -37,12 +37,13 @@ class Picture:
     """Digest of the photo, as far as it has any influence."""
     mask_digest: str | None
     placement: Placement
-    pixels: UInt8[Tensor, "3 h w"]
-    """RGB; without the colours of the background where that is replaced."""
+    pixels: Real[Tensor, "3 h w"]
+    """RGB, 0 to 255; without the colours of the background where that is replaced. Bytes, unless something
+    is asked that bytes cannot hold: a NaN, a gradient."""
     share: UInt8[Tensor, "1 h w"] | None
     """How much of each pixel is subject, 0 to 255; None where there are no masks."""
-    whole: UInt8[Tensor, "3 h w"] | None
-    """RGB with the background, where what replaces it is made from that."""
+    whole: Real[Tensor, "3 h w"] | None
+    """The same with the background, where what replaces it is made from that."""
 
     def cells(self, factor: int, settings: LatentMask) -> Float[Tensor, "1 h w"]:
         """Return a weight of each latent cell: ones without a mask.
@@ -167,6 +168,6 @@ def _tensor(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[Tensor, "c h w"]:
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 
 
-def _values(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def _values(pixels: Real[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return 0 to 255 as -1 to 1."""
     return (pixels.float() / 255 - 0.5) / 0.5

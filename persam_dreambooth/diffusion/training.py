@@ -15,9 +15,10 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from persam_dreambooth.diffusion import memory, randomness
+from persam_dreambooth.diffusion import memory, randomness, zero
 from persam_dreambooth.diffusion.acceleration import (
     accelerate_networks,
     build_accelerator,
@@ -86,7 +87,7 @@ def start(
     for module in networks.modules:
         cast_weights(module.train(), weight_dtype(accelerator))
         module.to(accelerator.device)
-    with accelerator.autocast():
+    with accelerator.autocast(), zero.autocast(accelerator):
         leave_out_unreached(networks, examples)
     accelerate_networks(networks, settings)
     resting = tuple(part for part in (*models.text_encoders, models.vae) if part not in networks.modules)
@@ -94,10 +95,10 @@ def start(
     per_step = examples_per_step(settings, accelerator)
     groups = parameter_groups(networks, settings, examples_per_step=per_step)
     rates = tuple(group["lr"] for group in groups)
-    unet, *encoders, optimizer = accelerator.prepare(*networks.modules, build_optimizer(groups, settings))
+    networks, optimizer = zero.prepare(accelerator, networks, build_optimizer(groups, settings), settings)
     return TrainingState(
         accelerator=accelerator,
-        networks=dataclasses.replace(networks, unet=unet, text_encoders=tuple(encoders)),
+        networks=networks,
         base=base,
         resting=resting,
         optimizer=optimizer,
@@ -175,10 +176,34 @@ def memory_of(state: TrainingState) -> memory.MemoryEstimate:
 def _optimizer_step(state: TrainingState, factor: float) -> tuple[dict[str, float], float]:
     """Take one step; return the loss and its terms, and the gradient's norm."""
     accelerator, optimizer = state.accelerator, state.optimizer
+    means, names = _gradient(state)
+    if zero.uses_zero(accelerator):
+        losses = _losses(state, means.tolist(), names)
+        _set_rates(state, factor)
+        grad_norm = zero.step(accelerator).item()
+        _check_number(state, "gradient", grad_norm, names)
+        return losses, grad_norm
+    weights = [weight for module in state.networks.modules for weight in trained(module)]
+    norm = accelerator.clip_grad_norm_(weights, state.settings.max_grad_norm)
+    # Read together: each reading waits for the device.
+    *values, grad_norm = torch.cat([means, norm.detach().reshape(1)]).tolist()
+    losses = _losses(state, values, names)
+    if accelerator.scaler is None:
+        # With fp16 a gradient out of range is expected now and then: the scaler leaves that step out.
+        _check_number(state, "gradient", grad_norm, names)
+    _set_rates(state, factor)
+    optimizer.step()
+    optimizer.zero_grad()
+    return losses, grad_norm
+
+
+def _gradient(state: TrainingState) -> tuple[Float[Tensor, " terms"], list[str]]:
+    """Leave a step's gradient in the weights; return the mean of each term, and this process's photos."""
+    accelerator = state.accelerator
     passes = state.settings.gradient_accumulation_steps
     sums, names = torch.zeros(len(_TERMS), device=accelerator.device), []
     for number in range(passes):
-        batch = _batch(state, number).to(accelerator.device)
+        batch, is_last = _batch(state, number).to(accelerator.device), number == passes - 1
         names += batch.names
         with ExitStack() as stack:
             # What draws inside the networks (dropout) draws the same in a run that was stopped in between.
@@ -186,27 +211,29 @@ def _optimizer_step(state: TrainingState, factor: float) -> tuple[dict[str, floa
                 randomness.seeded(state.examples.seed, "dropout", state.step, _first_example(state, number))
             )
             # Gradients are summed over processes once, in the last pass.
-            for module in state.networks.modules if number < passes - 1 else ():
+            for module in () if is_last else state.networks.modules:
                 stack.enter_context(accelerator.no_sync(module))
-            terms = diffusion_loss(state.networks, state.noise_scheduler, batch, state.objective, state.base)
+            with zero.autocast(accelerator):
+                terms = diffusion_loss(
+                    state.networks, state.noise_scheduler, batch, state.objective, state.base
+                )
             # The mean over passes of equal size is the mean over all examples.
-            accelerator.backward(terms.total / passes)
+            zero.backward(accelerator, terms.total / passes, is_last=is_last)
         sums += torch.stack([getattr(terms, name) for name in _TERMS]).detach()
-    weights = [weight for module in state.networks.modules for weight in trained(module)]
-    norm = accelerator.clip_grad_norm_(weights, state.settings.max_grad_norm)
-    means = accelerator.reduce(sums / passes, reduction="mean")
-    # Read together: each reading waits for the device.
-    *values, grad_norm = torch.cat([means, norm.detach().reshape(1)]).tolist()
+    return accelerator.reduce(sums / passes, reduction="mean"), names
+
+
+def _losses(state: TrainingState, values: list[float], names: list[str]) -> dict[str, float]:
+    """Return the loss and its terms by name, once it is a number."""
     losses = dict(zip(_TERMS, values, strict=True))
     _check_number(state, "loss", losses["total"], names)
-    if accelerator.scaler is None:
-        # With fp16 a gradient out of range is expected now and then: the scaler leaves that step out.
-        _check_number(state, "gradient", grad_norm, names)
-    for group, rate in zip(optimizer.param_groups, state.learning_rates, strict=True):
+    return losses
+
+
+def _set_rates(state: TrainingState, factor: float) -> None:
+    """Set the learning rates of the step to come."""
+    for group, rate in zip(state.optimizer.param_groups, state.learning_rates, strict=True):
         set_learning_rate(group, rate * factor)
-    optimizer.step()
-    optimizer.zero_grad()
-    return losses, grad_norm
 
 
 def _batch(state: TrainingState, number: int) -> Batch:

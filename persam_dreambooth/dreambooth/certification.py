@@ -5,7 +5,8 @@
 
 Masks are found once, on the photos as they are: what is shown is that given the masks nothing outside them
 counts. Where the two differ, the first is trained again, to tell the background's influence from that of
-chance on this machine.
+chance on this machine. Before that, three questions about the first step: does NaN in the background arrive,
+how much of the loss's slope lies on it, how much does the update change in front of other places?
 """
 
 import dataclasses
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from accelerate import Accelerator
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from persam_dreambooth import dreambooth
 from persam_dreambooth.config import public_settings
+from persam_dreambooth.diffusion.background_influence import Influence
+from persam_dreambooth.diffusion.background_reach import Reach, background_reach
 from persam_dreambooth.diffusion.backgrounds import INVARIANT_MODES
 from persam_dreambooth.diffusion.captions import Album
 from persam_dreambooth.diffusion.evidence import (
@@ -27,8 +30,11 @@ from persam_dreambooth.diffusion.evidence import (
     train_and_record,
 )
 from persam_dreambooth.diffusion.geometry import Geometry
+from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.randomness import stable_number
-from persam_dreambooth.diffusion.training import build_accelerator, start
+from persam_dreambooth.diffusion.training import TrainingState, build_accelerator, start
+from persam_dreambooth.dreambooth.background_watch import Scene
+from persam_dreambooth.dreambooth.certificate import Certificate
 from persam_dreambooth.dreambooth.environment import environment, inputs
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.stage import SubjectMask
@@ -39,88 +45,8 @@ from persam_dreambooth.settings import Config, resolve_defaults
 CERTIFICATE_FILE = "certificate.json"
 TEXT_FILE = "certificate.txt"
 
-_GIVEN = "the masks, the captions, the settings and the class pictures, which are the same in both trainings"
-_NOT_COVERED = (
-    "how the masks were found (by looking at the background too)",
-    "the outline of the masks, and where they are in the picture",
-    "light, shadow and reflections of the background on the subject, inside the mask",
-    "background that a mask covers by mistake",
-    "what captions and prompts say",
-    "the look of what replaces the background",
-    "other numbers of steps, and machines on which arithmetic is not repeatable",
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """The outcome of a comparison."""
-
-    background: str
-    """What --background was."""
-    is_expected: bool
-    """Whether this kind of background should keep all influence out."""
-    equal: dict[str, bool]
-    """Of each thing compared whether it was the same, bit by bit, in both trainings."""
-    difference: dict[str, float | None]
-    """How far the two are apart, as shares of the first's norm."""
-    is_repeatable: bool
-    """Whether training twice on the same photos gave the same bits."""
-    has_moved: bool
-    """Whether training changed any weight."""
-    record: dict[str, object]
-    """Everything else that goes into the file."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the background had no influence."""
-        return all(self.equal.values()) and self.has_moved
-
-    @property
-    def is_as_it_should_be(self) -> bool:
-        """Whether nothing contradicts what the documentation promises."""
-        return self.holds if self.is_expected else self.is_repeatable
-
-    def as_json(self) -> dict[str, object]:
-        """Return the certificate as values that JSON holds."""
-        return {
-            "background_has_no_influence": self.holds,
-            "promised": self.is_expected,
-            "as_it_should_be": self.is_as_it_should_be,
-            "text": self.text(),
-            "equal": self.equal,
-            "difference": self.difference,
-            "repeatable": self.is_repeatable,
-            "weights_moved": self.has_moved,
-            "given": _GIVEN,
-            "not_covered": list(_NOT_COVERED),
-            **self.record,
-        }
-
-    def text(self) -> str:
-        """Return the outcome in words, one line a fact."""
-        lines = [f"--background {self.background}: {self._verdict()}"]
-        lines += [f"  {name.replace('_', ' ')}: {_same(same)}" for name, same in self.equal.items()]
-        if not all(self.equal.values()):
-            lines += [f"  {_DIFFERENCES[name]}: {_share(value)}" for name, value in self.difference.items()]
-            lines += [f"  the same photos again: {_same(self.is_repeatable)}"]
-        return "\n".join([*lines, f"given {_GIVEN}"])
-
-    def _verdict(self) -> str:
-        """Return the outcome in one sentence."""
-        if self.holds:
-            return "the background had no influence at all, bit by bit"
-        if not self.has_moved:
-            return "the weights did not move, so nothing is shown; more steps or a larger rate are needed"
-        if not self.is_repeatable:
-            return "training is not repeatable on this machine, so nothing is shown"
-        return "the background had influence" + (", which it must not" if self.is_expected else "")
-
-
-_DIFFERENCES = {
-    "latents_inside": "latents of cells that are all subject differ by",
-    "gradient": "the first gradient differs by",
-    "update": "what training did to the weights differs by",
-}
+_MOST_PLACES = 8
+"""Places that photos are put in front of, where the model has to draw them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +56,7 @@ class _Training:
     config: Config
     album: Album
     masks: dict[str, SubjectMask]
+    places: list[UInt8[np.ndarray, "_ _ 3"]]
     class_images: list[Photo] | None
     geometry: Geometry
     accelerator: Accelerator
@@ -161,6 +88,7 @@ def certify(config: Config, run: RunFolder, *, steps: int) -> Certificate:
     photos = training.album.photos
     moved = tuple(scrambled(photo, pixels[photo.stem], config.seed) for photo in photos)
     with deterministic():
+        reach, influence = _measure(training)
         one, other = _train(training, photos), _train(training, moved)
         equal = equal_parts(one, other)
         # Only where they differ is there anything that chance could have done.
@@ -170,10 +98,13 @@ def certify(config: Config, run: RunFolder, *, steps: int) -> Certificate:
         is_expected=config.masks.background in INVARIANT_MODES,
         equal=equal,
         difference=differences(one, other),
+        reach=reach,
+        influence=influence,
         is_repeatable=all(equal_parts(one, again).values()),
         has_moved=one.has_moved,
         record={
             "steps": steps,
+            "weights_sha256": [one.weights, other.weights],
             "trainings": {"as_they_are": one.digests, "on_other_backgrounds": other.digests},
             "photos_on_other_backgrounds": {photo.path.name: photo.digest for photo in moved},
             **record,
@@ -205,16 +136,49 @@ def _prepare(config: Config, run: RunFolder, steps: int) -> tuple[_Training, dic
     )
     class_images = dreambooth.draw_class_images(models, config, run, device=device)
     album = dreambooth.with_masks(album, masks)
+    count = min(len(album.photos), _MOST_PLACES)
+    places = dreambooth.find_decoys(models, config, run, device=device, count=max(2, count))
     record = {
         "settings": public_settings(config),
         "inputs": inputs(models, album.photos, masks, class_images),
         "environment": environment(accelerator),
     }
-    return _Training(config, album, masks, class_images, geometry, accelerator, steps), record
+    return _Training(config, album, masks, places, class_images, geometry, accelerator, steps), record
+
+
+def _measure(training: _Training) -> tuple[Reach, Influence]:
+    """Return how far the background reaches into the first step, and how much of the update is its doing."""
+    config, accelerator = training.config, training.accelerator
+    models, state = _begin(training, training.album.photos)
+    masks = {stem: subject.mask for stem, subject in training.masks.items()}
+    scene = Scene(
+        models,
+        training.album,
+        masks,
+        masks,
+        training.class_images,
+        training.places,
+        training.geometry,
+        config,
+    )
+    # Encoded in every step, photos can be asked about their pixels.
+    asked = dataclasses.replace(config, train=dataclasses.replace(config.train, cache_latents=False))
+    instance = dataclasses.replace(scene, config=asked).instance(training.album, state)
+    found = background_reach(state, instance), scene.influence(state)
+    accelerator.free_memory()
+    return found
 
 
 def _train(training: _Training, photos: tuple[Photo, ...]) -> Evidence:
     """Train on photos, and return what the training went through."""
+    _, state = _begin(training, photos)
+    evidence = train_and_record(state)
+    training.accelerator.free_memory()
+    return evidence
+
+
+def _begin(training: _Training, photos: tuple[Photo, ...]) -> tuple[Models, TrainingState]:
+    """Return the models and their training on photos, before its first step."""
     config, accelerator = training.config, training.accelerator
     # Loaded anew, because training changes models in place; and encoded anew, without the run's cache: what
     # is read from there would be equal without having been made from these photos.
@@ -237,9 +201,7 @@ def _train(training: _Training, photos: tuple[Photo, ...]) -> Evidence:
         accelerator=accelerator,
         max_train_steps=training.steps,
     )
-    evidence = train_and_record(state)
-    accelerator.free_memory()
-    return evidence
+    return models, state
 
 
 def scrambled(photo: Photo, mask: Bool[np.ndarray, "H W"], seed: int) -> Photo:
@@ -248,13 +210,3 @@ def scrambled(photo: Photo, mask: Bool[np.ndarray, "H W"], seed: int) -> Photo:
     noise = rng.integers(0, 256, photo.pixels.shape, dtype=np.uint8)
     pixels = np.where(mask[..., None], photo.pixels, noise)
     return Photo(photo.path, pixels, array_digest(pixels))
-
-
-def _same(is_same: bool) -> str:
-    """Return a comparison's outcome as a word."""
-    return "equal" if is_same else "different"
-
-
-def _share(value: float | None) -> str:
-    """Return a relative distance in words."""
-    return "(no such cell)" if value is None else f"{value:.1%}"

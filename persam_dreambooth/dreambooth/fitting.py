@@ -3,14 +3,14 @@
     log.jsonl                              a line a step
     checkpoint-<step>/                     enough to go on to the bit
     validation/                            pictures during the training
-    pipeline/                              the trained model, as diffusers loads it
+    model_index.json, unet/, vae/, ...     the trained model, as diffusers loads it
     pytorch_lora_weights.safetensors       ... or its adapters, with --use_lora
 
 A training that is done, with the same settings, is read back and not done again.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -20,14 +20,16 @@ from persam_dreambooth import signals
 from persam_dreambooth.config import public_settings
 from persam_dreambooth.diffusion import checkpoint, checkpoint_files, training
 from persam_dreambooth.diffusion.adapters import KOHYA_FILE, LORA_FILE, has_lora, load_weights, save_lora
+from persam_dreambooth.diffusion.model_folders import PIPELINE_INDEX
 from persam_dreambooth.diffusion.models import Models, save_pipeline
 from persam_dreambooth.diffusion.provenance import Provenance
 from persam_dreambooth.diffusion.trackers import start_trackers
 from persam_dreambooth.diffusion.training import TrainingState
 from persam_dreambooth.disk import check_room, tells_of_full_disk
+from persam_dreambooth.dreambooth.background_watch import BackgroundWatch, advantage_text
 from persam_dreambooth.dreambooth.validation import draw_validation, forget_validation_after, is_due
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.run import PIPELINE_FOLDER, RunFolder, digest_of
+from persam_dreambooth.run import RunFolder, digest_of
 from persam_dreambooth.settings import Config
 
 PROJECTS = {
@@ -38,10 +40,17 @@ PROJECTS = {
 }
 """What trackers call the run, by --use_lora and family: diffusers' names, where it has one."""
 
-UNET_FILE = f"{PIPELINE_FOLDER}/unet/diffusion_pytorch_model.safetensors"
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 
 
-def fit(state: TrainingState, models: Models, run: RunFolder, config: Config, provenance: Provenance) -> Path:
+def fit(
+    state: TrainingState,
+    models: Models,
+    run: RunFolder,
+    config: Config,
+    provenance: Provenance,
+    watch: BackgroundWatch | None = None,
+) -> Path:
     """Train to the end and write the result.
 
     A run that is finished is read back. One that was cut off goes on from its last checkpoint: of those in
@@ -53,9 +62,10 @@ def fit(state: TrainingState, models: Models, run: RunFolder, config: Config, pr
         run: for everything that is written.
         config: resolved. What of it the weights follow from is in `state` already.
         provenance: what the files tell of the training.
+        watch: what is measured of the background on the way.
 
     Returns:
-        What was written: the pipeline's folder, or the adapters' file.
+        What was written: the run's folder, which is a pipeline's now, or the adapters' file.
 
     Raises:
         UserError: the named checkpoint does not exist or is of a run with other settings; the loss is no
@@ -64,16 +74,19 @@ def fit(state: TrainingState, models: Models, run: RunFolder, config: Config, pr
     """
     say = state.accelerator.print
     adapters, digest = has_lora(state.trained.unet), training_digest(state, config)
-    result = run.path / (LORA_FILE if adapters else PIPELINE_FOLDER)
-    if run.is_done("train", digest, [LORA_FILE, KOHYA_FILE] if adapters else [UNET_FILE]):
+    result = run.path / LORA_FILE if adapters else run.path
+    if run.is_done("train", digest, [LORA_FILE, KOHYA_FILE] if adapters else [PIPELINE_INDEX, UNET_FILE]):
         say(f"{run.path}: already trained with these settings")
-        load_weights(state.trained, run.path if adapters else result)
+        load_weights(state.trained, run.path)
         training.finish(state)
         return result
+    if watch is not None:
+        # Before a checkpoint is read: it is measured against the untrained model.
+        say(watch.begin(state, run))
     _begin(state, run, config)
     told = tells_of_full_disk(run.path, "log and results", lambda: checkpoint.what_is_safe(run.path))
     with signals.held_back() as request, told:
-        _take_steps(state, models, run, config, request)
+        _take_steps(state, models, run, config, request, watch)
         training.finish(state)
         if state.accelerator.is_main_process:
             if adapters:
@@ -81,6 +94,8 @@ def fit(state: TrainingState, models: Models, run: RunFolder, config: Config, pr
             else:
                 save_pipeline(models, result, skip_text_encoder=config.results.skip_save_text_encoder)
             run.mark_done("train", digest)
+    if watch is not None and watch.last is not None:
+        say(advantage_text(watch.last))
     if request.signum is not None:
         raise request.interrupt(f"the training is finished and saved in {result}.")
     return result
@@ -136,7 +151,12 @@ def _check_room(state: TrainingState, run: RunFolder, every: int, total_limit: i
 
 
 def _take_steps(
-    state: TrainingState, models: Models, run: RunFolder, config: Config, request: signals.Request
+    state: TrainingState,
+    models: Models,
+    run: RunFolder,
+    config: Config,
+    request: signals.Request,
+    watch: BackgroundWatch | None,
 ) -> None:
     """Take the remaining steps, with their log, checkpoints and pictures, until a signal asks to stop."""
     num_photos = state.examples.instance.num_photos * config.data.repeats
@@ -149,7 +169,8 @@ def _take_steps(
         disable=None if state.accelerator.is_main_process else True,
     ) as bar:
         for progress in _steps(state, run):
-            _tell(state, run, bar, progress)
+            measures = watch is not None and watch.is_due(progress.step, state.max_train_steps)
+            _tell(state, run, bar, progress, watch.measure(state) if measures else {})
             is_last = progress.step == state.max_train_steps
             asked = _asked_to_stop(state, request) and not is_last
             if asked or progress.step % config.checkpointing_steps == 0:
@@ -182,9 +203,15 @@ def _steps(state: TrainingState, run: RunFolder) -> Iterator[training.Progress]:
         raise UserError(f"{error} What was trained before that is saved in {path.name}.") from error
 
 
-def _tell(state: TrainingState, run: RunFolder, bar: tqdm, progress: training.Progress) -> None:
-    """Write a step into the log, to the trackers and on the bar."""
-    values = dataclasses.asdict(progress)
+def _tell(
+    state: TrainingState,
+    run: RunFolder,
+    bar: tqdm,
+    progress: training.Progress,
+    measured: Mapping[str, float],
+) -> None:
+    """Write a step, and what was measured after it, into the log, to the trackers and on the bar."""
+    values = {**dataclasses.asdict(progress), **measured}
     if state.accelerator.is_main_process:
         run.log(values)
     state.accelerator.log(

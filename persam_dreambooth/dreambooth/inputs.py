@@ -1,19 +1,24 @@
 """What a run starts from, read and checked before anything is written: album, model, device and trackers."""
 
+from pathlib import Path
+
 from accelerate import Accelerator, DistributedType
 
 from persam_dreambooth.diffusion.captions import Album, read_dataset, read_folder
 from persam_dreambooth.diffusion.geometry import Geometry, check_sizes
 from persam_dreambooth.diffusion.hub import check_hub
+from persam_dreambooth.diffusion.model_folders import PIPELINE_INDEX
 from persam_dreambooth.diffusion.models import Models, load_models, prompt_ids
 from persam_dreambooth.diffusion.trackers import chosen_trackers
 from persam_dreambooth.diffusion.training import build_accelerator
+from persam_dreambooth.diffusion.zero import check_zero, zero_stage
+from persam_dreambooth.dreambooth.measuring import check_measuring
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.photos import sample_images
-from persam_dreambooth.run import RunFolder
+from persam_dreambooth.run import STAGES_FILE, RunFolder
 from persam_dreambooth.settings import Config, DataConfig
 
-_SPLIT = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+_SPLIT = (DistributedType.FSDP, DistributedType.MEGATRON_LM)
 
 
 def read_album(data: DataConfig) -> Album:
@@ -32,6 +37,27 @@ def read_album(data: DataConfig) -> Album:
     )
 
 
+def run_folder(config: Config) -> RunFolder:
+    """Return the folder of the run, once it is known that no other model lies in it.
+
+    Raises:
+        UserError: it cannot be written to, or holds the base model or a model that no run here has made.
+    """
+    run = RunFolder(config.output_dir)
+    base = Path(config.model.pretrained_model_name_or_path).expanduser()
+    if base.is_dir() and base.resolve() == run.path.resolve():
+        raise UserError(
+            f"--output_dir {run.path}: the folder of --pretrained_model_name_or_path; results would "
+            "overwrite the base model. Name another one."
+        )
+    if (run.path / PIPELINE_INDEX).exists() and not (run.path / STAGES_FILE).exists():
+        raise UserError(
+            f"--output_dir {run.path}: holds a model that another program has written ({PIPELINE_INDEX}); "
+            "results would overwrite it. Name another folder."
+        )
+    return run
+
+
 def accelerator_for(config: Config, run: RunFolder) -> Accelerator:
     """Return accelerate's view of device, precision and processes, with the trackers that are wanted.
 
@@ -43,6 +69,7 @@ def accelerator_for(config: Config, run: RunFolder) -> Accelerator:
     logs = run.path / config.results.logging_dir
     accelerator = build_accelerator(config.mixed_precision, log_with=trackers or None, project_dir=logs)
     check_whole(accelerator.distributed_type)
+    check_zero(zero_stage(accelerator), accelerator.mixed_precision, config.train)
     if word:
         accelerator.print(word)
     return accelerator
@@ -52,9 +79,9 @@ def check_whole(distributed: DistributedType) -> None:
     """Raise UserError where processes would hold parts of the weights: checkpoints and results are whole."""
     if distributed in _SPLIT:
         raise UserError(
-            f"accelerate's settings: {distributed.value} splits weights and moments over processes; here "
-            "they are whole in each (DDP). Run `accelerate config` without it, or launch with --multi_gpu; "
-            "--use_lora, --use_8bit_adam and --gradient_checkpointing save more memory than it would."
+            f"accelerate's settings: {distributed.value} splits weights over processes; here they are whole "
+            "in each. Run `accelerate config` without it, or with DeepSpeed's ZeRO stage 2, which splits "
+            "moments; --use_lora, --use_8bit_adam and --gradient_checkpointing save more than it would."
         )
 
 
@@ -76,10 +103,12 @@ def check(models: Models, config: Config, album: Album) -> Geometry:
 
     Raises:
         UserError: a prompt is longer than the text encoder allows, the VAE cannot take the resolution, the
-            model knows no such weighting, or nothing can be uploaded to the hub.
+            model knows no such weighting, nothing can be uploaded to the hub, or what measuring needs is
+            missing.
     """
     if config.results.push_to_hub:
         check_hub(config.results.hub_token)
+    check_measuring(album.photos, config.measures)
     prompts = {
         "--class_prompt": config.data.class_prompt,
         "--validation_prompt": config.validation.validation_prompt,

@@ -1,7 +1,7 @@
 """What a finished run says of itself: the facts in its files, the model card, the upload to the hub.
 
 README.md                   the model card, always written
-pipeline/provenance.json    the facts, where there are no adapters to carry them
+provenance.json             the facts, where there are no adapters to carry them
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from persam_dreambooth.diffusion import hub
 from persam_dreambooth.diffusion.adapters import KOHYA_FILE, LORA_FILE
 from persam_dreambooth.diffusion.generate import GRID_FILE, PROMPTS_FILE
 from persam_dreambooth.diffusion.model_card import CARD_FILE, Picture, model_card
+from persam_dreambooth.diffusion.model_folders import pipeline_files
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.provenance import Provenance, architecture
 from persam_dreambooth.dreambooth.validation import SAMPLES_FOLDER
@@ -91,7 +92,7 @@ def write_card(
         config: of the run.
         models: that were trained.
         provenance: what the card tells.
-        result: the adapters' file or the pipeline's folder.
+        result: the adapters' file, or the run's folder with the pipeline.
         place: where the result will be found, for the lines of code; None is its place here.
     """
     if Path(result).is_dir():
@@ -152,7 +153,7 @@ def files_to_push(run: Path, result: Path) -> dict[str, Path]:
     files = {name: run / name for name in (*pictures, *grid)}
     if result.name == LORA_FILE:
         return {**files, **{name: run / name for name in (LORA_FILE, KOHYA_FILE)}}
-    parts = [path for path in sorted(result.rglob("*")) if path.is_file()]
+    parts = [*pipeline_files(result), result / FACTS_FILE]
     return {**files, **{path.relative_to(result).as_posix(): path for path in parts}}
 
 

@@ -9,18 +9,20 @@ after the steps is in `fitting` and `validation`.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from persam_dreambooth.diffusion.attention_loss import check_identifier, identifier_ids
 from persam_dreambooth.diffusion.backgrounds import Background
 from persam_dreambooth.diffusion.captions import Album
 from persam_dreambooth.diffusion.dataset import Examples
-from persam_dreambooth.diffusion.encode import class_preparation, encode
+from persam_dreambooth.diffusion.encode import Encoded, class_preparation, encode
 from persam_dreambooth.diffusion.geometry import Geometry
 from persam_dreambooth.diffusion.latent_mask import LatentMask
 from persam_dreambooth.diffusion.losses import Objective
@@ -135,24 +137,13 @@ def encode_examples(
         device: where to encode.
         cache_dir: of what was encoded before; None keeps nothing.
     """
-    preparation = Preparation(
-        geometry=geometry,
-        latent_mask=LatentMask(
-            mode=config.masks.mask_mode,
-            dilate=config.masks.mask_dilate,
-            erode=config.masks.mask_erode,
-            outside_weight=config.masks.outside_weight,
-        ),
-        background=background_of(config.masks),
-        cache_latents=config.train.cache_latents,
-    )
-    instance = encode(
+    instance = encode_photos(
         models,
-        album.photos,
+        album,
         None if masks is None else {stem: subject.mask for stem, subject in masks.items()},
-        prompts=album.prompts,
-        preparation=preparation,
-        class_photos=class_images or (),
+        class_images,
+        geometry=geometry,
+        config=config,
         device=device,
         cache_dir=cache_dir,
     )
@@ -166,11 +157,61 @@ def encode_examples(
         class_images,
         None,
         prompts=[config.data.class_prompt] * len(class_images),
-        preparation=class_preparation(preparation),
+        preparation=class_preparation(preparation_of(config, geometry)),
         device=device,
         cache_dir=cache_dir,
     )
     return Examples(instance=instance, class_images=of_class, seed=config.seed)
+
+
+def encode_photos(
+    models: Models,
+    album: Album,
+    masks: Mapping[str, Bool[np.ndarray, "H W"]] | None,
+    class_images: Sequence[Photo] | None,
+    *,
+    geometry: Geometry,
+    config: Config,
+    device: str,
+    cache_dir: Path | None = None,
+) -> Encoded:
+    """Return what the steps read of the subject's photos; arguments as of `encode_examples`.
+
+    Args:
+        models: whose VAE and text encoders.
+        album: photos, and what each is called.
+        masks: of each of them, True on the subject; None trains on whole pictures.
+        class_images: that backgrounds are cut from, with --background class.
+        geometry: which rectangle of a photo.
+        config: of the run.
+        device: where to encode.
+        cache_dir: of what was encoded before; None keeps nothing.
+    """
+    return encode(
+        models,
+        album.photos,
+        masks,
+        prompts=album.prompts,
+        preparation=preparation_of(config, geometry),
+        class_photos=class_images or (),
+        device=device,
+        cache_dir=cache_dir,
+    )
+
+
+def preparation_of(config: Config, geometry: Geometry) -> Preparation:
+    """Return how photos become training pictures."""
+    return Preparation(
+        geometry=geometry,
+        latent_mask=LatentMask(
+            mode=config.masks.mask_mode,
+            dilate=config.masks.mask_dilate,
+            erode=config.masks.mask_erode,
+            outside_weight=config.masks.outside_weight,
+        ),
+        background=background_of(config.masks),
+        cache_latents=config.train.cache_latents,
+    )
 
 
 def background_of(masks: MaskConfig) -> Background:

@@ -1,75 +1,125 @@
 """The comparison: the same prompts and seeds drawn by several models, measured, with intervals.
 
 In: the arms' pictures, the photos with their masks, decoys, and the truth where there is one.
-Out: one dict that JSON can hold; `report` shows it. Equal pictures give equal numbers, to the last digit.
+Out: one dict that JSON can hold; `report` shows it, docs/leakage_measure.md describes it. Equal pictures give
+equal numbers, to the last digit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from tqdm import tqdm
+from PIL import Image
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.leakage import features, statistics
+from persam_dreambooth.leakage.adherence import Adherence
+from persam_dreambooth.leakage.banks import NUM_BANKS, Banks, Mask, Pixels, build_banks
+from persam_dreambooth.leakage.features import Features, load_features
 from persam_dreambooth.leakage.finder import SubjectFinder
-from persam_dreambooth.leakage.metrics import NUM_BANKS, Attribution, Banks, attribution, build_banks
 from persam_dreambooth.leakage.pictures import Picture
-from persam_dreambooth.leakage.truth import Truth, Verdict, verdicts
+from persam_dreambooth.leakage.rows import BASE, RECONTEXT, Scale, Seen, moved_rims, rows_of, scale, see
+from persam_dreambooth.leakage.scores import Scores, common_attribution
+from persam_dreambooth.leakage.summary import PLAIN, SCHEMA, summarise
+from persam_dreambooth.leakage.truth import Truth, verdicts
 
-SCHEMA = "persam-dreambooth-comparison/1"
-BASE = "base"
-"""Name of the arm of the model before fine-tuning: what excess is counted from."""
-PLAIN = "plain"
-"""Name of the arm fine-tuned without masks: what the other arms are compared with."""
+__all__ = ["BASE", "PLAIN", "SCHEMA", "check_pairs", "compare", "summarise"]
 
-SHARES = ("leak", "agreement", "subject")
-"""Measures that are yes or no in each picture. They need the truth, and so does `likeness`."""
-MEASURES = (*SHARES, "likeness", "attribution", "excess")
-"""Keys of a row that are averaged."""
+MIN_PHOTOS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Options:
+    """What else can be chosen in a comparison."""
+
+    num_banks: int = NUM_BANKS
+    """Number of decoy banks."""
+    held_out: Sequence[tuple[Pixels, Mask]] = ()
+    """Pixels and mask of photos of the subject that were not trained on."""
+    move_rims: bool = False
+    """Measure again with masks widened and narrowed; takes three times as long."""
+    drop_conflicting: bool = False
+    """Leave prompts that ask for the photos' own scene out of the headline."""
+    minus: str = PLAIN
+    """The arm that the others are compared with."""
+
+
+DEFAULTS = Options()
 
 
 def compare(
     arms: Mapping[str, Sequence[Picture]],
     *,
-    photos: Sequence[tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]],
-    decoys: Sequence[UInt8[np.ndarray, "H W 3"]],
+    photos: Sequence[tuple[Pixels, Mask]],
+    decoys: Sequence[Pixels | tuple[Pixels, Mask | None]],
     find_subject: SubjectFinder,
+    features: Features | None = None,
+    adherence: Adherence | None = None,
     truth: Truth | None = None,
-    num_banks: int = NUM_BANKS,
+    options: Options = DEFAULTS,
 ) -> dict[str, Any]:
     """Measure every picture of every arm and return the comparison.
 
     Args:
-        arms: pictures by arm; `base` and `plain` have a meaning, other names are free.
+        arms: pictures by arm, all prompt families and training steps in one list; `base` and `plain` have a
+            meaning, other names are free.
         photos: pixels and subject mask of each training photo.
-        decoys: pictures of other places, without the subject (see `metrics.build_banks`).
+        decoys: pictures of other places (see `banks.build_banks`).
         find_subject: from `finder.subject_finder`.
-        truth: for subjects of the toy world; without it leak, agreement, subject and likeness are absent.
-        num_banks: number of decoy banks.
+        features: from `features.load_features`; None is colour and gradients.
+        adherence: says which scene a background shows; without it that is not measured.
+        truth: for subjects of the toy world; without it what only it knows is absent.
+        options: what else can be chosen.
 
     Raises:
         UserError: the arms differ in prompts or seeds; too few decoys; photos without background.
     """
     check_pairs(arms)
-    banks = build_banks(photos, decoys, num_banks=num_banks)
-    rows = []
-    for arm, pictures in arms.items():
-        seen = verdicts(pictures, truth) if truth else [None] * len(pictures)
-        progress = tqdm(pictures, desc=f"measure {arm}", unit="picture", disable=None)
-        for picture, verdict in zip(progress, seen, strict=True):
-            rows.append(_row(arm, picture, banks, find_subject(picture.pixels), verdict))
-    result = summarise(rows)
-    result["features"] = {
-        "name": features.NAME,
-        "num_features": features.NUM_FEATURES,
-        "num_banks": len(banks.decoys),
-        "bank_size": len(banks.training),
-        "num_decoys": len(decoys),
-        "chance": banks.chance,
+    features = features or load_features("ct")
+    side = min(min(one.pixels.shape[:2]) for pictures in arms.values() for one in pictures)
+    photos, held_out = ([no_larger(photo, side) for photo in own] for own in (photos, options.held_out))
+    banks = build_banks(photos, decoys, features, num_banks=options.num_banks)
+    seen = see(arms, features, find_subject)
+    likeness = scale(seen, features, photos, held_out)
+    rows, scores = rows_of(seen, banks, likeness)
+    _fill_in_common(rows, seen, scores)
+    if options.move_rims:
+        for row, one in zip(rows, seen, strict=True):
+            row.update(moved_rims(one, banks, features))
+    if adherence is not None:
+        _fill_in_adherence(rows, seen, adherence)
+    if truth is not None:
+        for row, verdict in zip(rows, verdicts([one.picture for one in seen], truth), strict=True):
+            row.update(asdict(verdict))
+    result = summarise(
+        rows, chance=banks.chance, drop_conflicting=options.drop_conflicting, minus=options.minus
+    )
+    result["config"] |= {
+        "features": {
+            "name": features.name,
+            "version": features.version,
+            "digest": features.digest,
+            "num_features": features.num_features,
+        },
+        "decoys": {
+            "source": None,
+            "num": len(decoys),
+            "dropped": list(banks.dropped),
+            "k": len(banks.decoys),
+            "bank_size": len(banks.training),
+            "chance": banks.chance,
+        },
+        "likeness": {
+            "real": likeness.references.real,
+            "base": dict(likeness.base),
+            "num_references": len(likeness.references.subjects),
+        },
     }
+    result["inputs"]["photos"] = [
+        {"own_attribution": own, "grid": list(grid)}
+        for own, grid in zip(banks.own_attribution, banks.photo_grids, strict=True)
+    ]
+    result["warnings"] = _warnings(len(photos), banks, likeness, result)
     result["truth"] = truth and {
         "subject": truth.subject,
         "identity": truth.identity,
@@ -78,20 +128,47 @@ def compare(
     return result
 
 
+def no_larger(photo: tuple[Pixels, Mask], side: int) -> tuple[Pixels, Mask]:
+    """Return a photo and its mask with the shorter side at most as long as that of the drawn pictures.
+
+    Otherwise a photo's finer detail would be what tells it from every drawn picture. What else a VAE takes
+    away only sending the photo through it can tell.
+    """
+    pixels, mask = photo
+    scale = side / min(mask.shape)
+    if scale >= 1:
+        return photo
+    size = round(mask.shape[1] * scale), round(mask.shape[0] * scale)
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    covered = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    # A subject that all but vanishes stays where most of it is.
+    share = np.asarray(covered)
+    return np.asarray(small), share >= max(1, min(128, int(share.max())))
+
+
 def check_pairs(arms: Mapping[str, Sequence[Picture]]) -> None:
-    """Raise UserError unless every arm has exactly one picture of the same prompts and seeds."""
+    """Raise UserError unless all finished models have one picture each of the same prompts and seeds.
+
+    Pictures of a training step need a finished one of the same prompt and seed in the first arm.
+    """
     if not arms or not all(arms.values()):
         raise UserError(
             "arms: at least one arm with at least one picture is needed. Generate pictures first."
         )
     first, *others = arms
-    keys = {arm: [picture.key for picture in pictures] for arm, pictures in arms.items()}
-    for arm, own in keys.items():
-        twice = next((key for key in own if own.count(key) > 1), None)
-        if twice:
+    keys = {arm: [one.key for one in pictures if one.step is None] for arm, pictures in arms.items()}
+    for arm, pictures in arms.items():
+        placed = [(one.step, *one.key) for one in pictures]
+        if twice := next((place for place in placed if placed.count(place) > 1), None):
             raise UserError(
-                f"arm {arm}: two pictures of {twice[0]!r} with seed {twice[1]}; one is needed. "
+                f"arm {arm}: two pictures of {twice[1]!r} with seed {twice[2]}; one is needed. "
                 "Remove the other."
+            )
+        if odd := {place for place in placed if place[0] is not None and place[1:] not in keys[first]}:
+            step, prompt, seed = min(odd)
+            raise UserError(
+                f"arm {first}: no picture of {prompt!r} with seed {seed}, which arm {arm} has at step "
+                f"{step}; every arm needs the same prompts and seeds. Generate it."
             )
     for arm in others:
         if odd := set(keys[first]) ^ set(keys[arm]):
@@ -103,119 +180,45 @@ def check_pairs(arms: Mapping[str, Sequence[Picture]]) -> None:
             )
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what follows from the rows alone: means, differences and their intervals.
-
-    Args:
-        rows: one for each picture, from `compare` or from the file of an earlier one, with every arm's
-            pictures paired. Their `excess` is filled in here.
-
-    Returns:
-        `schema`, `statistics`, `prompts` (in the rows' order), `seeds`, `arms` (estimates by arm and
-        measure), `differences` (each arm but base minus plain, by measure) and `rows`.
-    """
-    names = list(dict.fromkeys(row["arm"] for row in rows))
-    _fill_in_excess(rows)
-    # One order for all arms, so that pairs stand in the same place.
-    pictures = list(dict.fromkeys((row["prompt"], row["seed"]) for row in rows))
-    weights = statistics.resampling_weights([prompt for prompt, _ in pictures])
-    values = {arm: _values(rows, arm, pictures) for arm in names}
-    tuned = [arm for arm in names if arm not in (BASE, PLAIN) and PLAIN in names]
-    return {
-        "schema": SCHEMA,
-        "statistics": {
-            "method": "two-level paired bootstrap over prompts and their seeds, percentiles; at least "
-            "Wilson's interval for shares, Newcombe's for differences of shares whose pairs are all equal",
-            "level": statistics.LEVEL,
-            "num_resamples": statistics.NUM_RESAMPLES,
-            "seed": statistics.SEED,
-        },
-        "prompts": list(dict.fromkeys(prompt for prompt, _ in pictures)),
-        "seeds": sorted({seed for _, seed in pictures}),
-        "arms": {arm: _arm_summary(rows, arm, values[arm], weights) for arm in names},
-        "differences": [
-            {"arm": arm, "minus": PLAIN, **_difference(values[arm], values[PLAIN], weights)} for arm in tuned
-        ],
-        "rows": rows,
+def _fill_in_common(rows: list[dict[str, Any]], seen: Sequence[Seen], scores: Sequence[Scores]) -> None:
+    """Set each row's excess over the cells that are background in the base model's picture as well."""
+    base = {
+        one.picture.key: (one.cells, found)
+        for one, found in zip(seen, scores, strict=True)
+        if one.arm == BASE and one.picture.step is None
     }
+    for row, one, found in zip(rows, seen, scores, strict=True):
+        before = base.get(one.picture.key) if one.arm != BASE else None
+        rates = before and common_attribution((one.cells, found), before)
+        row["excess_common"] = rates[0] - rates[1] if rates else None
 
 
-def _row(
-    arm: str,
-    picture: Picture,
-    banks: Banks,
-    mask: Bool[np.ndarray, "H W"] | None,
-    verdict: Verdict | None,
-) -> dict[str, Any]:
-    """Return everything that is known about one picture."""
-    found: Attribution = attribution(banks, picture.pixels, mask)
-    row: dict[str, Any] = {
-        "arm": arm,
-        "prompt": picture.prompt,
-        "prompted_background": picture.background,
-        "seed": picture.seed,
-        "subject_found": mask is not None,
-        "num_background_cells": found.num_cells,
-        "attribution": found.rate,
-    }
-    return row | asdict(verdict) if verdict else row
+def _fill_in_adherence(rows: list[dict[str, Any]], seen: Sequence[Seen], adherence: Adherence) -> None:
+    """Set whether the background of each finished model's picture shows the scene that was asked for."""
+    asked = [
+        (row, one)
+        for row, one in zip(rows, seen, strict=True)
+        if one.picture.family == RECONTEXT and one.picture.step is None
+    ]
+    found = adherence([one.picture for _, one in asked], [one.mask for _, one in asked])
+    for (row, _), shows_it in zip(asked, found, strict=True):
+        row["adherence"] = shows_it
 
 
-def _fill_in_excess(rows: list[dict[str, Any]]) -> None:
-    """Set each row's attribution less that of the base model's picture of the same prompt and seed."""
-    base = {(row["prompt"], row["seed"]): row["attribution"] for row in rows if row["arm"] == BASE}
-    for row in rows:
-        own, before = row["attribution"], base.get((row["prompt"], row["seed"]))
-        told = row["arm"] != BASE and own is not None and before is not None
-        row["excess"] = own - before if told else None
-
-
-def _values(
-    rows: list[dict[str, Any]], arm: str, pictures: list[tuple[str, int]]
-) -> dict[str, Float[np.ndarray, " n"]]:
-    """Return an arm's values by measure, in the order of the pictures, NaN where there is none."""
-    own = {(row["prompt"], row["seed"]): row for row in rows if row["arm"] == arm}
-    return {
-        measure: np.array([own[key].get(measure) for key in pictures], dtype=np.float64)
-        for measure in MEASURES
-    }
-
-
-def _arm_summary(
-    rows: list[dict[str, Any]],
-    arm: str,
-    values: dict[str, Float[np.ndarray, " n"]],
-    weights: Float[np.ndarray, "r n"],
-) -> dict[str, Any]:
-    """Return an arm's estimates, by measure, and its counts."""
-    own = [row for row in rows if row["arm"] == arm]
-    counts = {
-        "num_pictures": len(own),
-        "subject_missing": sum(not row["subject_found"] for row in own),
-    }
-    estimates = {
-        measure: statistics.estimate(values[measure], weights, is_share=measure in SHARES)
-        for measure in MEASURES
-    }
-    return counts | _told(estimates)
-
-
-def _difference(
-    first: dict[str, Float[np.ndarray, " n"]],
-    second: dict[str, Float[np.ndarray, " n"]],
-    weights: Float[np.ndarray, "r n"],
-) -> dict[str, Any]:
-    """Return the estimates of one arm minus another, by measure."""
-    return _told(
-        {
-            measure: statistics.difference(
-                first[measure], second[measure], weights, is_share=measure in SHARES
-            )
-            for measure in MEASURES
-        }
-    )
-
-
-def _told(estimates: dict[str, statistics.Estimate | None]) -> dict[str, dict[str, float]]:
-    """Return the estimates that exist, as JSON holds them."""
-    return {measure: asdict(found) for measure, found in estimates.items() if found}
+def _warnings(num_photos: int, banks: Banks, likeness: Scale, result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    told = []
+    if num_photos < MIN_PHOTOS:
+        told.append(
+            "one photo: how leak-prone it is cannot be told, and likeness is measured against its own mirror "
+            "image"
+        )
+    if banks.dropped:
+        told.append(f"{len(banks.dropped)} decoys were left out: they show the photos' own scene")
+    if likeness.base.get(RECONTEXT, 0.0) is None:
+        told.append(
+            "likeness: these features cannot tell the subject from others of its class; it is not given"
+        )
+    if num_conflicts := sum(record["reason"] is not None for record in result["config"]["prompts"]):
+        told.append(f"{num_conflicts} prompts ask for a scene like the photos' own (see config.prompts)")
+    return told

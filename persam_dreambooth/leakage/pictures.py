@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from persam_dreambooth.photos import read_photo
+
+Family = Literal["recontext", "bare", "class", "none"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""What a prompt asks for: the subject somewhere, the subject and no place, its class, a place alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,12 @@ class Picture:
     seed: int
     pixels: UInt8[np.ndarray, "H W 3"] = field(repr=False)
     """RGB, 0 to 255."""
+    family: Family = "recontext"
+    """What kind of prompt it is."""
+    step: int | None = None
+    """Optimizer steps of the checkpoint that drew it; None for the finished model."""
+    path: Path | None = None
+    """The picture's file, if it has one."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -61,6 +71,8 @@ def read_pictures(drawn: Iterable[Drawn], backgrounds: Mapping[str, str] | None 
     """
     names = backgrounds or {}
     return [
-        Picture(item.prompt, names.get(item.prompt), item.seed, read_photo(item.path).pixels)
+        Picture(
+            item.prompt, names.get(item.prompt), item.seed, read_photo(item.path).pixels, path=Path(item.path)
+        )
         for item in drawn
     ]

@@ -40,7 +40,7 @@ class Verdict:
     """Whether the prompted background is seen; None in the same cases."""
     subject: bool
     """Whether the subject's class is recognised."""
-    likeness: float
+    trait_likeness: float
     """Mean probability of the individual's traits, 0 to 1; 0 where its class is not recognised."""
 
 
@@ -86,7 +86,7 @@ def verdicts_of(
                 leak=background in training_backgrounds if told else None,
                 agreement=background == wanted if told else None,
                 subject=kind == subject,
-                likeness=float(alike) if kind == subject else 0.0,
+                trait_likeness=float(alike) if kind == subject else 0.0,
             )
         )
     return found

@@ -12,6 +12,7 @@ from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.defaults import default_output_dir, resolve_defaults, resolve_train
 from persam_dreambooth.settings.diffseg import DiffSegConfig
 from persam_dreambooth.settings.masks import MaskConfig, SearchConfig
+from persam_dreambooth.settings.measures import MeasureConfig
 from persam_dreambooth.settings.model import ModelConfig
 from persam_dreambooth.settings.optimizer import OptimizerConfig
 from persam_dreambooth.settings.results import ResultConfig
@@ -27,6 +28,7 @@ __all__ = [
     "DataConfig",
     "DiffSegConfig",
     "MaskConfig",
+    "MeasureConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ResultConfig",

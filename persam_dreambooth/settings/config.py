@@ -9,6 +9,7 @@ from persam_dreambooth.settings.checks import at_least
 from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.diffseg import DiffSegConfig
 from persam_dreambooth.settings.masks import MaskConfig
+from persam_dreambooth.settings.measures import MeasureConfig
 from persam_dreambooth.settings.model import ModelConfig
 from persam_dreambooth.settings.results import ResultConfig
 from persam_dreambooth.settings.train import TrainConfig
@@ -38,6 +39,7 @@ class Config:
     diffseg: DiffSegConfig = field(default_factory=DiffSegConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    measures: MeasureConfig = field(default_factory=MeasureConfig)
     results: ResultConfig = field(default_factory=ResultConfig)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,13 @@ class Config:
                 )
             if self.train.compile:
                 raise UserError(f"{flag}: not with --compile, which hides the attention. Drop one of them.")
+        measures = self.measures
+        if measures.wanted and not masks.wanted and measures.measure_masks is None:
+            raise UserError(
+                f"--background_advantage_steps {measures.background_advantage_steps}: there are no masks; it "
+                "needs them to know what is background. Add --use_persam, or --measure_masks to train "
+                "without."
+            )
         is_lost = self.train.train_text_encoder and not self.train.use_lora
         if self.results.skip_save_text_encoder and is_lost:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The defaults that differ between diffusers' three scripts, by what is trained.
+"""The defaults that depend on other settings, and those of diffusers' three scripts, by what is trained.
 
     full fine-tuning   train_dreambooth.py
     LoRA               train_dreambooth_lora.py
@@ -24,8 +24,8 @@ def resolve_defaults(config: Config, family_name: str) -> Config:
     """Return the settings with every None that depends on what is trained put right.
 
     Filled in: output_dir, learning_rate, text_encoder_lr, adam_weight_decay,
-    adam_weight_decay_text_encoder, image_interpolation_mode, validation_steps or validation_epochs. The
-    resolution stays None where the model's own is meant. What is given stays as it is.
+    adam_weight_decay_text_encoder, image_interpolation_mode, outside_prior_weight, validation_steps or
+    validation_epochs. The resolution stays None where the model's own is meant. What is given stays as it is.
 
     Args:
         config: as parsed.
@@ -37,9 +37,22 @@ def resolve_defaults(config: Config, family_name: str) -> Config:
         config,
         output_dir=config.output_dir or default_output_dir(use_lora=use_lora),
         data=dataclasses.replace(config.data, image_interpolation_mode=interpolation),
+        masks=dataclasses.replace(config.masks, outside_prior_weight=outside_prior_weight(config)),
         train=resolve_train(config.train, family_name),
         validation=_resolve_validation(config.validation, use_lora=use_lora),
     )
+
+
+def outside_prior_weight(config: Config) -> float:
+    """Return how much the outside of the masks is held to what the model predicted before.
+
+    Not at all without masks, where class pictures hold the model, or where the photos' own background is the
+    target. Otherwise as the benchmark in docs/leakage.md found best: the prompted places are kept more often
+    than with the mask alone, with the subject as alike.
+    """
+    masks = config.masks
+    is_held = config.data.with_prior_preservation or masks.outside_weight == 1
+    return _first(masks.outside_prior_weight, 1.0 if masks.wanted and not is_held else 0.0)
 
 
 def resolve_train(train: TrainConfig, family_name: str = "sd") -> TrainConfig:

@@ -88,8 +88,9 @@ class MaskConfig(SearchConfig):
     """Weight of the photo's own background in the loss, 0 to 1; 0 keeps it out."""
     mask_normalization: Literal["area", "none"] = "area"
     """Divide each photo's loss by its mask's area, or by the whole picture's."""
-    outside_prior_weight: float = 0.0
-    """Weight of the base model's own prediction as target outside the mask; 0 lets the outside drift."""
+    outside_prior_weight: float | None = None
+    """Weight of the base model's own prediction as target outside the mask; 0 lets the outside drift. By
+    default 1 where there are masks, and 0 where class pictures hold the model."""
     background: Literal["keep", "fill", "noise", "blur", "random", "class"] = "keep"
     """What the pixels outside the mask become before the VAE sees them; random is a new one each step."""
     background_fill: tuple[int, int, int] = (128, 128, 128)
@@ -101,11 +102,12 @@ class MaskConfig(SearchConfig):
         """Check ranges."""
         super().__post_init__()
         for name in ("mask_dilate", "mask_erode", "outside_prior_weight", "attention_mask_weight"):
-            at_least(name, getattr(self, name), 0)
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), 0)
         between("outside_weight", self.outside_weight, 0, 1)
         for value in self.background_fill:
             between("background_fill", value, 0, 255)
-        if self.outside_weight == 1 and self.outside_prior_weight > 0:
+        if self.outside_weight == 1 and self.outside_prior_weight:
             raise UserError(
                 "--outside_weight 1.0: leaves nothing to --outside_prior_weight, whose weight is the rest of "
                 "it; a value below 1 is needed. Drop one of them."

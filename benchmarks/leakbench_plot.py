@@ -1,0 +1,149 @@
+"""The Pareto plot as SVG text: leakage to the right, likeness upwards, for each arm a path over its steps."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+WIDTH, HEIGHT = 960, 520
+LEFT, TOP, RIGHT, BOTTOM = 64, 28, 330, 56
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a5a5a")
+"""Okabe and Ito's, which colour-blind people tell apart."""
+DASHES = ("", "7 4")
+"""Arms beyond the colours are dashed."""
+PAPER, INK, GRID = "#ffffff", "#323232", "#e1e1e1"
+BASE = "base"
+FIRST_RADIUS, LAST_RADIUS = 3, 6
+GAPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+NUM_GAPS = 6
+"""At most so many between the ticks of an axis."""
+
+Points = Sequence[Mapping[str, Any]]
+Range = tuple[float, float]
+Place = Callable[[float, float], tuple[float, float]]
+
+
+def pareto_plot(points: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """Return the plot.
+
+    Args:
+        points: `pareto` of a summary: arm, step (None is the last) and estimates.
+        titles: of the arms, in the order of the legend; arms without points are left out.
+    """
+    told = list(points)
+    likeness = "trait_likeness" if any("trait_likeness" in point for point in told) else "likeness"
+    paths = {arm: _path(told, arm, likeness) for arm in titles if any(point["arm"] == arm for point in told)}
+    x = _range([value for path in paths.values() for low, high, *_ in path for value in (low, high)])
+    y = _range([value for path in paths.values() for *_, low, high in path for value in (low, high)])
+
+    def at(across: float, up: float) -> tuple[float, float]:
+        return (
+            round(LEFT + (across - x[0]) / (x[1] - x[0]) * (WIDTH - LEFT - RIGHT), 1),
+            round(HEIGHT - BOTTOM - (up - y[0]) / (y[1] - y[0]) * (HEIGHT - TOP - BOTTOM), 1),
+        )
+
+    said = f"Excess leakage and likeness of {len(paths)} ways to train, over their training steps"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="13" fill="{INK}" role="img" aria-label="{escape(said)}">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>',
+        *_axes(x, y, at, likeness),
+    ]
+    for number, (arm, path) in enumerate(paths.items()):
+        parts += _drawn(arm, path, number, at)
+        parts += _legend(titles[arm], arm, number)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _path(points: Points, arm: str, likeness: str) -> list[tuple[float, ...]]:
+    """Return (low x, high x, x, y, low y, high y) of an arm's points by rising step.
+
+    The base model has no excess over itself: it stands at 0.
+    """
+    zero = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    own = [point for point in points if point["arm"] == arm and likeness in point]
+    own.sort(key=lambda point: (point["step"] is None, point["step"] or 0))
+    path = []
+    for point in own:
+        excess = point.get("excess", zero if arm == BASE else None)
+        if excess is not None:
+            alike = point[likeness]
+            path.append(
+                (excess["low"], excess["high"], excess["mean"], alike["mean"], alike["low"], alike["high"])
+            )
+    return path
+
+
+def _range(values: Sequence[float]) -> Range:
+    """Return the ends of an axis that holds all values and 0, a little wider than these."""
+    low, high = min((0.0, *values)), max((0.05, *values))
+    margin = 0.04 * (high - low)
+    return low - margin, high + margin
+
+
+def _ticks(ends: Range) -> list[float]:
+    """Return round numbers between the ends."""
+    gap = next((gap for gap in GAPS if (ends[1] - ends[0]) / gap <= NUM_GAPS), GAPS[-1])
+    first = -int(-ends[0] // gap) if ends[0] < 0 else int(ends[0] // gap) + 1
+    numbers = range(first - 1, first + 2 * NUM_GAPS)
+    return [round(n * gap, 4) for n in numbers if ends[0] <= n * gap <= ends[1]]
+
+
+def _axes(x: Range, y: Range, at: Place, likeness: str) -> list[str]:
+    """Return grid, ticks and names of both axes."""
+    parts = []
+    for tick in _ticks(x):
+        (left, bottom), (_, top) = at(tick, y[0]), at(tick, y[1])
+        parts.append(f'<path d="M{left} {bottom}V{top}" stroke="{GRID}"/>')
+        parts.append(f'<text x="{left}" y="{bottom + 18}" text-anchor="middle">{100 * tick:.0f}</text>')
+    for tick in _ticks(y):
+        (left, height), (right, _) = at(x[0], tick), at(x[1], tick)
+        parts.append(f'<path d="M{left} {height}H{right}" stroke="{GRID}"/>')
+        parts.append(f'<text x="{left - 8}" y="{height + 4}" text-anchor="end">{tick:g}</text>')
+    name = "likeness by the judge" if likeness == "trait_likeness" else "likeness, measured"
+    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle}" y="{HEIGHT - 14}" text-anchor="middle">'
+        "excess leakage, points of percent (less is better)</text>"
+    )
+    parts.append(f'<text x="{LEFT}" y="18">{name} (more is better)</text>')
+    return parts
+
+
+def _drawn(arm: str, path: Sequence[tuple[float, ...]], number: int, at: Place) -> list[str]:
+    """Return an arm's path: dots that grow with the steps, and a cross of intervals at the last."""
+    colour = _colour(arm, number)
+    dots = [at(point[2], point[3]) for point in path]
+    line = "L".join(f"{left} {top}" for left, top in dots)
+    low_x, high_x, x, y, low_y, high_y = path[-1]
+    (left, middle), (right, _) = at(low_x, y), at(high_x, y)
+    (centre, bottom), (_, top) = at(x, low_y), at(x, high_y)
+    parts = [
+        f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"{_dash(number)}/>',
+        f'<path d="M{left} {middle}H{right}M{centre} {bottom}V{top}" stroke="{colour}" opacity="0.45"/>',
+    ]
+    for place, (across, down) in enumerate(dots, start=1):
+        radius = FIRST_RADIUS + (LAST_RADIUS - FIRST_RADIUS) * place / len(dots)
+        parts.append(f'<circle cx="{across}" cy="{down}" r="{radius:.1f}" fill="{colour}"/>')
+    return parts
+
+
+def _legend(title: str, arm: str, number: int) -> list[str]:
+    """Return an arm's line of the legend."""
+    left, top = WIDTH - RIGHT + 16, TOP + 14 + 22 * number
+    colour = _colour(arm, number)
+    return [
+        f'<path d="M{left} {top}h26" stroke="{colour}" stroke-width="2"{_dash(number)}/>',
+        f'<circle cx="{left + 13}" cy="{top}" r="4" fill="{colour}"/>',
+        f'<text x="{left + 34}" y="{top + 4}">{escape(title)}</text>',
+    ]
+
+
+def _colour(arm: str, number: int) -> str:
+    """Return an arm's colour; the base model is ink."""
+    return INK if arm == BASE else COLOURS[(number - 1) % len(COLOURS)]
+
+
+def _dash(number: int) -> str:
+    """Return the dashes of the arms beyond the colours."""
+    dash = DASHES[min((number - 1) // len(COLOURS), len(DASHES) - 1)] if number else ""
+    return f' stroke-dasharray="{dash}"' if dash else ""
