@@ -99,9 +99,12 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 
 def test_poisoned_adapters_are_taken_back(tmp_path):
     run = begin(load_model("toy"), labelled(tmp_path), AdaptConfig(**SHORT), Accelerator(cpu=True))
-    poison = {name: 0.5 * torch.randn(value.shape) for name, value in lora_weights(run.adapters).items()}
+    rng = torch.Generator().manual_seed(0)
+    good = lora_weights(run.adapters)
+    poison = {name: 2 * torch.randn(value.shape, generator=rng) for name, value in good.items()}
     result = training._result(run, Progress(step=6, best=0.0, best_weights=poison))
-    assert np.mean(result.adapted) < np.mean(result.source) - 0.2
+    # By more than the 0.01 that chance may make.
+    assert np.mean(result.adapted) < np.mean(result.source) - 0.05
     assert result.reverted
     assert not any(value.any() for name, value in result.weights.items() if name.endswith(".b"))
     assert training.consistencies(run.branches, run.photos, run.plan) == result.source
