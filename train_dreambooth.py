@@ -33,9 +33,7 @@ def train_dreambooth(config: Config) -> None:
 
     # With several processes the first one makes these, and the others read what it made.
     with accelerator.main_process_first():
-        masks = dreambooth.find_subject(
-            album.photos, config.masks, run, sam=config.model.sam, latent_side=side, device=device
-        )
+        masks = dreambooth.find_subject(album.photos, config, run, models, latent_side=side, device=device)
         class_images = dreambooth.draw_class_images(models, config, run, device=device)
         places = dreambooth.find_decoys(models, config, run, device=device) if config.measures.wanted else ()
         found = dreambooth.with_masks(album, masks)

@@ -121,9 +121,7 @@ def find_masks(
     config = resolve_defaults(config_of(bench, subject), models.family.name)
     side = dreambooth.check(models, config, album).resolution // models.vae_scale_factor
     place = RunFolder(bench.out / "masks" / subject.name, "--out")
-    return dreambooth.find_subject(
-        album.photos, config.masks, place, sam=bench.sam, latent_side=side, device=device
-    )
+    return dreambooth.find_subject(album.photos, config, place, models, latent_side=side, device=device)
 
 
 def write_toy_photos(subject: Subject, folder: Path) -> None:

@@ -11,10 +11,12 @@ from typing import Literal
 import tyro
 
 from persam_dreambooth import __version__
+from persam_dreambooth.commands.adapt_sam import adapt_sam
 from persam_dreambooth.commands.canary import canary
 from persam_dreambooth.commands.certify import certify
 from persam_dreambooth.commands.check import check
 from persam_dreambooth.commands.compare import compare
+from persam_dreambooth.commands.diffseg import diffseg
 from persam_dreambooth.commands.evaluate_masks import evaluate_masks
 from persam_dreambooth.commands.export_masks import export_masks
 from persam_dreambooth.commands.report import report
@@ -33,6 +35,8 @@ app.command(export_masks, name="export-masks")
 app.command(verify_export, name="verify-export")
 app.command(evaluate_masks, name="evaluate-masks")
 app.command(certify)
+app.command(diffseg)
+app.command(adapt_sam, name="adapt-sam")
 app.command(canary)
 app.command(compare)
 app.command(score)

@@ -118,9 +118,7 @@ def _find_subject(album: Album, config: Config, run: RunFolder) -> dict[str, Sub
     models = load_models(TOY)
     config = resolve_defaults(config, models.family.name)
     latent_side = dreambooth.check(models, config, album).resolution // models.vae_scale_factor
-    return dreambooth.find_subject(
-        album.photos, config.masks, run, sam=config.model.sam, latent_side=latent_side, device=DEVICE
-    )
+    return dreambooth.find_subject(album.photos, config, run, models, latent_side=latent_side, device=DEVICE)
 
 
 def _train(arm: str, config: Config, album: Album, masks: dict[str, SubjectMask] | None) -> None:

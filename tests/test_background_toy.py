@@ -11,6 +11,7 @@ from persam_dreambooth import dreambooth
 from persam_dreambooth.config import parse
 from persam_dreambooth.diffusion.background_swaps import elsewhere
 from persam_dreambooth.diffusion.captions import read_folder
+from persam_dreambooth.diffusion.models import load_models
 from persam_dreambooth.leakage.canary_run import one_draw, prepare
 from persam_dreambooth.photos import sample_images, write_mask
 from persam_dreambooth.run import RunFolder
@@ -63,7 +64,7 @@ def test_masks_found_again_in_front_of_other_places_are_nearly_the_same(tmp_path
 
     def found(photos, name: str) -> dict:
         return dreambooth.find_subject(
-            photos, config.masks, RunFolder(tmp_path / name), sam="toy", latent_side=16, device="cpu"
+            photos, config, RunFolder(tmp_path / name), load_models("toy"), latent_side=16, device="cpu"
         )
 
     true = found(album.photos, "true")

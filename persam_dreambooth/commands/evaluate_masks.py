@@ -17,11 +17,12 @@ SHEET_FILE = "worst.png"
 PREDICTIONS_FOLDER = "predictions"
 
 
-def evaluate_masks(
+def evaluate_masks(  # noqa: PLR0913 (each is a flag)
     *,
     data: Path,
     predictions: Path | None = None,
     sam: str = "toy",
+    sam_adapter: Path | None = None,
     method: Literal["persam-f", "persam_f", "persam"] = "persam-f",
     persam_compat: bool = False,
     legacy: bool = False,
@@ -34,6 +35,7 @@ def evaluate_masks(
         data: Folder with Images/<object>/NN.jpg and Annotations/<object>/NN.png; 00 is the reference.
         predictions: Folder with <object>/NN.png to evaluate; without it, the masks are found here.
         sam: Segment Anything model that finds them: "toy" (embedded), a folder, a hub id, or a .pth file.
+        sam_adapter: File that adapt-sam made for it.
         method: How they are found.
         persam_compat: Find them as the PerSAM authors' program does where this one differs.
         legacy: Leave out every mask with "00" anywhere in its path, as the authors' evaluation does.
@@ -52,9 +54,11 @@ def evaluate_masks(
         settings = {"predictions": str(predictions)}
     else:
         method = method.replace("-", "_")
-        cases = _found(objects, Segmenter.load(sam, device), method, persam_compat, legacy, failures)
+        cases = _found(
+            objects, Segmenter.load(sam, device, sam_adapter), method, persam_compat, legacy, failures
+        )
         cases = cases if folder is None else _written(cases, folder.path / PREDICTIONS_FOLDER)
-        settings = {"method": method, "persam_compat": persam_compat, "sam": sam}
+        settings = {"method": method, "persam_compat": persam_compat, "sam": sam, "sam_adapter": sam_adapter}
     evaluation = evaluate([files.name for files in objects], cases)
     print(table(evaluation))
     for failure in failures:

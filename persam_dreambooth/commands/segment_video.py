@@ -26,6 +26,7 @@ def segment_video(
     out: Path,
     subjects: tuple[str, ...] = (),
     sam: str = "toy",
+    sam_adapter: Path | None = None,
     method: str = "persam_f",
     device: str = "cpu",
     search: SearchConfig = _DEFAULTS,
@@ -37,6 +38,7 @@ def segment_video(
         out: Folder for labels/<frame>.png, masks/<object>/<frame>.png and video.json.
         subjects: name=mask of each object, in place of the hints in `search`.
         sam: Segment Anything model: "toy" (embedded), a folder, a hub id, or an original .pth file.
+        sam_adapter: File that adapt-sam made for it.
         method: persam_f (or persam-f) or persam.
         device: Where SAM runs, for example "cuda".
         search: How the objects are marked on the first frame; also fit_solver and persam_compat.
@@ -57,7 +59,7 @@ def segment_video(
     method = method.replace("-", "_")
     frames = read_frames(video)
     first = next(frames)
-    segmenter = Segmenter.load(sam, device)
+    segmenter = Segmenter.load(sam, device, sam_adapter)
     embedding = segmenter.encode(first.pixels)
     objects = marked_objects(segmenter, first, embedding, search, subjects)
     references = {number: each.reference for number, each in objects.items()}
@@ -73,6 +75,7 @@ def segment_video(
             "video": str(video),
             "size": list(embedding.size),
             "sam": sam,
+            "sam_adapter": sam_adapter,
             "method": method,
             "persam_compat": search.persam_compat,
             "objects": [{"id": number, "name": each.name} for number, each in objects.items()],

@@ -128,9 +128,9 @@ def _prepare(config: Config, run: RunFolder, steps: int) -> tuple[_Training, dic
     geometry = dreambooth.check(models, config, album)
     masks = dreambooth.find_subject(
         album.photos,
-        config.masks,
+        config,
         run,
-        sam=config.model.sam,
+        models,
         latent_side=geometry.resolution // models.vae_scale_factor,
         device=device,
     )

@@ -31,6 +31,8 @@ from persam_dreambooth.diffusion.pictures import Preparation
 from persam_dreambooth.diffusion.precision import cast, drawing_dtype
 from persam_dreambooth.diffusion.prior import generate_class_images, missing_numbers
 from persam_dreambooth.diffusion.training import TrainingState, start
+from persam_dreambooth.masks.diffseg.nouns import noun_of
+from persam_dreambooth.masks.diffseg.source import Source
 from persam_dreambooth.masks.stage import SubjectMask, find_masks
 from persam_dreambooth.photos import Photo, read_photo, read_photos
 from persam_dreambooth.run import RunFolder
@@ -42,28 +44,41 @@ CACHE_FOLDER = "cache"
 
 
 def find_subject(
-    photos: Sequence[Photo], masks: MaskConfig, run: RunFolder, *, sam: str, latent_side: int, device: str
+    photos: Sequence[Photo],
+    config: Config,
+    run: RunFolder,
+    models: Models,
+    *,
+    latent_side: int,
+    device: str,
 ) -> dict[str, SubjectMask] | None:
     """Return the subject's mask in every photo where it is found, by stem; None where no masks are wanted.
 
     Args:
         photos: of the subject.
-        masks: whether, and how.
+        config: whether, and how.
         run: they go into its masks folder.
-        sam: name of the SAM.
+        models: before training, for what DiffSeg reads of them.
         latent_side: cells to a side of the latents, for the contact sheet.
-        device: where SAM runs.
+        device: where SAM runs, and DiffSeg.
     """
+    masks, data = config.masks, config.data
     if not masks.wanted:
         return None
     return find_masks(
         list(photos),
         masks,
-        sam=sam,
+        sam=config.model.sam,
+        sam_adapter=config.model.sam_adapter,
         method=masks.mask_method,
         out_dir=run.path / MASKS_FOLDER,
         device=device,
         latent_size=(latent_side, latent_side),
+        diffseg=Source(
+            lambda: models,
+            config.diffseg.diffseg_noun or noun_of(data.class_prompt, data.instance_prompt, data.identifier),
+            config.diffseg,
+        ),
     )
 
 

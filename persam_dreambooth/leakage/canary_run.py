@@ -111,9 +111,9 @@ def prepare(config: Config, run: RunFolder, places: Sequence[np.ndarray] | None 
     geometry = dreambooth.check(models, config, album)
     masks = dreambooth.find_subject(
         album.photos,
-        config.masks,
+        config,
         run,
-        sam=config.model.sam,
+        models,
         latent_side=geometry.resolution // models.vae_scale_factor,
         device=device,
     )

@@ -8,6 +8,7 @@ colours tell individuals apart, and kinds less well.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -55,7 +56,21 @@ class Candidate:
     colours: Float[Tensor, " n"]
     """Square roots of the shares of its colours; a unit vector."""
     prior: dict[str, float]
-    """What speaks for it in its own photo, each 0 to 1: contrast, centre, size, quality."""
+    """What speaks for it in its own photo, each 0 to 1: contrast, centre, size, quality, and what its source
+    knows besides."""
+
+
+class ThingSource(Protocol):
+    """What else sees things in photos, beside SAM's automatic masks or instead of them."""
+
+    with_sam: bool
+    """Whether SAM's automatic masks count as well."""
+
+    def things(self, segmenter: Segmenter, photo: Photo, small: Embedding) -> list[AutomaticMask]:
+        """Return the things of a photo at the size of its small embedding."""
+
+    def prior(self, photo: Photo, mask: Bool[np.ndarray, "h w"]) -> dict[str, float]:
+        """Return what else speaks for a thing in its own photo, each 0 to 1; asked after `things`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +93,7 @@ def candidates_of(
     embeddings: Sequence[Embedding],
     *,
     max_candidates: int,
+    source: ThingSource | None = None,
 ) -> list[Candidate]:
     """Return the things of all photos that could be a subject, photo by photo, the likeliest of each first.
 
@@ -86,6 +102,7 @@ def candidates_of(
         photos: the album, or the part of it that is looked at.
         embeddings: of the photos, in their order.
         max_candidates: at most so many in each photo.
+        source: what else sees things; None for SAM alone.
     """
     inside = [
         subject_cells(segmenter, embedding, np.ones(embedding.size, bool)).cpu() for embedding in embeddings
@@ -100,14 +117,18 @@ def candidates_of(
         pixels = Image.fromarray(photo.pixels).resize(small.size[::-1], Image.Resampling.BOX)
         things = [
             thing
-            for thing in automatic_masks(segmenter, small, PARAMETERS)
+            for thing in _things(segmenter, photo, small, source)
             if LEAST_AREA <= thing.mask.mean() <= MOST_AREA
         ]
         seen.append(_Seen(index, np.asarray(pixels), features[index] - mean, inside[index], things))
-    most = max((_quality(thing) for one in seen for thing in one.things), default=1.0)
+    # Of things that SAM was asked to draw it may think nothing at all.
+    most = max((_quality(thing) for one in seen for thing in one.things), default=0.0) or 1.0
     found = []
     for one in seen:
-        described = [_described(one, thing, most) for thing in one.things]
+        described = [
+            _described(one, thing, most, source.prior(photos[one.photo_index], thing.mask) if source else {})
+            for thing in one.things
+        ]
         usable = [candidate for candidate in described if candidate is not None]
         usable.sort(key=lambda candidate: -np.prod(list(candidate.prior.values())))
         found += usable[:max_candidates]
@@ -154,7 +175,19 @@ def _quality(thing: AutomaticMask) -> float:
     return max(0.0, thing.iou_prediction) * thing.stability
 
 
-def _described(one: _Seen, thing: AutomaticMask, most_quality: float) -> Candidate | None:
+def _things(
+    segmenter: Segmenter, photo: Photo, small: Embedding, source: ThingSource | None
+) -> list[AutomaticMask]:
+    """Return what SAM, the other source or both see in a photo."""
+    found = [] if source is None else source.things(segmenter, photo, small)
+    if source is None or source.with_sam:
+        found += automatic_masks(segmenter, small, PARAMETERS)
+    return found
+
+
+def _described(
+    one: _Seen, thing: AutomaticMask, most_quality: float, prior: dict[str, float]
+) -> Candidate | None:
     """Return a thing as a candidate, or None if it is smaller than a cell.
 
     Its contrast is half of how much more similar its own cells are to its mean than the rest of the photo is.
@@ -180,5 +213,6 @@ def _described(one: _Seen, thing: AutomaticMask, most_quality: float) -> Candida
             "centre": centre_prior(thing.mask),
             "size": size_prior(float(thing.mask.mean())),
             "quality": _quality(thing) / most_quality,
+            **prior,
         },
     )

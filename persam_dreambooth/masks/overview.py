@@ -23,6 +23,7 @@ _MADE = {
     "proposed": "proposed as reference",
     "persam": "PerSAM",
     "persam_f": "PerSAM-F",
+    "diffseg": "DiffSeg",
 }
 
 

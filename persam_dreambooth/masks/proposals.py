@@ -1,13 +1,10 @@
 """The subject where nobody marks it: the thing that is found again in every other photo of the album.
 
-What SAM sees in each photo (`candidates`) is looked for in the others: two things match by the cosine of
-their features and by their colours. Furniture matches too, in the photos of its room; the score therefore
-looks at the photos where a thing is found worst, and weighs in how it stands out, where it is and how large.
-Nothing here is random: the same album gives the same proposals.
+What SAM (or DiffSeg) sees in each photo is looked for in the others: two things match by the cosine of their
+features and by their colours. Furniture matches too, in the photos of its room; the score therefore looks at
+the photos where a thing is found worst, and weighs in how it stands out, where it is and how large.
 
-Measured on the toy world (docs/hints.md), the contrast of a thing with its photo says most, how well it is
-found again next. Whether the best match matches back says nothing (as often for furniture as for subjects),
-and is not in the score.
+On the toy world contrast says most, then how well it is found again; whether matches match back says nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from persam_dreambooth.errors import UserError
-from persam_dreambooth.masks.candidates import Candidate, candidates_of
+from persam_dreambooth.masks.candidates import Candidate, ThingSource, candidates_of
 from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.regions import without_small_regions
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter
@@ -27,7 +24,7 @@ from persam_dreambooth.sam.segmenter import Embedding, Segmenter
 # So many things of each photo are compared with those of the others.
 MAX_CANDIDATES = 24
 
-# The subject is looked for in so many photos, spread evenly over a larger album: it is in all of them anyway.
+# Photos, spread evenly over a larger album, that are looked at: the subject is in all of them anyway.
 MAX_PHOTOS = 12
 
 MAX_PROPOSALS = 8
@@ -66,8 +63,8 @@ class Proposal:
     score: float
     """How likely it is the subject, for comparison within an album; 0 to 1."""
     parts: dict[str, float]
-    """What the score is the geometric mean of, each 0 to 1: consistency (how well it is found in the other
-    photos; missing where there is none), contrast, centre, size, quality."""
+    """What the score is the geometric mean of, each 0 to 1: consistency (how well it is found elsewhere;
+    missing where there is no other photo), contrast, centre, size, quality; noun (from DiffSeg)."""
     reason: str
     """In words."""
     margin: float
@@ -95,6 +92,7 @@ def propose(
     embeddings: list[Embedding],
     *,
     max_candidates: int = MAX_CANDIDATES,
+    source: ThingSource | None = None,
 ) -> list[Proposal]:
     """Return the things that could be the subject of an album, best first, each once.
 
@@ -105,6 +103,7 @@ def propose(
         photos: the album.
         embeddings: of the photos, in their order.
         max_candidates: things of each photo that are compared.
+        source: what else sees things.
 
     Raises:
         UserError: SAM sees nothing in any photo, or nothing is found in more than one.
@@ -115,6 +114,7 @@ def propose(
         [photos[index] for index in looked_at],
         [embeddings[index] for index in looked_at],
         max_candidates=max_candidates,
+        source=source,
     )
     scored = ranked(candidates, len(looked_at))
     things, margin = things_of(scored)

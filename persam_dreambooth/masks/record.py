@@ -24,7 +24,8 @@ class SubjectMask:
     mask: Bool[np.ndarray, "H W"] = field(repr=False, compare=False)
     """True on the subject, at the photo's size."""
     source: str
-    """given, box, points, scribble, proposed (the references); persam, persam_f (found); edited (by hand)."""
+    """given, box, points, scribble, proposed (the references); persam, persam_f, diffseg (found); edited (by
+    hand)."""
     point_coords: list[list[float]]
     """(x, y) in pixels of the prompts that found it."""
     point_labels: list[int]

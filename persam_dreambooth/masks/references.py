@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from persam_dreambooth.errors import UserError, did_you_mean
 from persam_dreambooth.masks import hints
+from persam_dreambooth.masks.candidates import ThingSource
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.failures import naming
 from persam_dreambooth.masks.folder import MaskFolder
@@ -168,7 +169,11 @@ def references_of(
 
 
 def proposals_of(
-    photos: list[Photo], segmenter: Segmenter, embeddings: dict[str, Embedding], folder: Path
+    photos: list[Photo],
+    segmenter: Segmenter,
+    embeddings: dict[str, Embedding],
+    folder: Path,
+    source: ThingSource | None = None,
 ) -> list[Proposal]:
     """Return what could be the subject where nobody marked anything, best first.
 
@@ -177,6 +182,7 @@ def proposals_of(
         segmenter: the model.
         embeddings: by stem; those of photos that are encoded here are added.
         folder: where masks are written, for error texts.
+        source: what else sees things, beside SAM or instead of it.
 
     Raises:
         UserError: nothing is found in more than one photo.
@@ -185,7 +191,7 @@ def proposals_of(
         if photo.stem not in embeddings:
             with naming([photo], folder):
                 embeddings[photo.stem] = segmenter.encode(photo.pixels)
-    return propose(segmenter, photos, [embeddings[photo.stem] for photo in photos])
+    return propose(segmenter, photos, [embeddings[photo.stem] for photo in photos], source=source)
 
 
 def _typed(photos: list[Photo], search: SearchConfig, chosen: Photo | None) -> list[Hint]:

@@ -12,10 +12,12 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from persam_dreambooth.errors import UserError
+from persam_dreambooth.masks.candidates import ThingSource
 from persam_dreambooth.masks.cells import Reference
 from persam_dreambooth.masks.failures import naming
 from persam_dreambooth.masks.folder import PAGE_FILE, MaskFolder
@@ -36,6 +38,9 @@ from persam_dreambooth.photos import Photo
 from persam_dreambooth.sam.segmenter import Embedding, Segmenter, model_digest
 from persam_dreambooth.settings import SearchConfig
 
+if TYPE_CHECKING:
+    from persam_dreambooth.masks.diffseg.source import Source
+
 __all__ = ["SubjectMask", "find_masks"]
 
 # Raise it when the same photos, hint and model give other masks than before: kept ones are then found again.
@@ -45,15 +50,17 @@ ALGORITHM = 4
 _GPU_BATCH = 4
 
 
-def find_masks(
+def find_masks(  # noqa: PLR0913 (what the stage can be told, each by its name)
     photos: list[Photo],
     settings: SearchConfig | None = None,
     *,
     out_dir: Path,
     sam: str = "toy",
+    sam_adapter: Path | None = None,
     method: str = "persam_f",
     device: str = "cpu",
     latent_size: tuple[int, int] | None = None,
+    diffseg: "Source | None" = None,
     **changes: object,
 ) -> dict[str, SubjectMask]:
     """Return the subject's mask in every photo in which it is found, by the photo's stem, and write them.
@@ -66,9 +73,11 @@ def find_masks(
         settings: the hint, and how the subject is looked for.
         out_dir: folder of the results.
         sam: `toy`, a folder, a hub id, or an original checkpoint.
-        method: `persam_f` or `persam`.
-        device: where SAM runs.
+        sam_adapter: a file of adapt-sam's for it.
+        method: `persam_f`, `persam` or `diffseg`.
+        device: where SAM, or the diffusion model, runs.
         latent_size: (rows, columns) of the training square's latents, for the sheets and the flags.
+        diffseg: the diffusion model, for the method of this name and for its proposals; None for neither.
         changes: single settings, over those of `settings`: `reference_box=(40, 30, 200, 220)`. Of
             `reference_mask` one path is as good as a list.
 
@@ -76,14 +85,25 @@ def find_masks(
         UserError: a hint cannot be used; SAM cannot be loaded; no photo is left.
     """
     options = dataclasses.replace(settings or SearchConfig(), **_with_paths(changes))
+    if method == "diffseg":
+        # Imported here: diffusers takes seconds, and PerSAM needs none of it.
+        from persam_dreambooth.masks.diffseg.stage import fill
+
+        folder = fill(photos, options, diffseg, out_dir=out_dir, device=device, latent_size=latent_size)
+        return conclude(photos, folder, latent_size=latent_size, min_confidence=options.min_confidence)
     marked = read_hints(photos, options)
     folder = MaskFolder(out_dir, photos)
     proposed = folder.proposed(options.reference_choice)
     marked = with_corrections(marked, photos, folder, proposed)
-    folder.keep(_inputs(photos, marked, options, method, sam), options.min_confidence)
+    proposer = (
+        None if diffseg is None or diffseg.settings.proposals == "sam" or marked.references else diffseg
+    )
+    told = "" if proposer is None else proposer.inputs
+    folder.keep(_inputs(photos, marked, options, method, (sam, sam_adapter), told), options.min_confidence)
     # What is in the way of a model is said before anything is written.
     todo = _todo(photos, marked, folder, options)
-    segmenter = Segmenter.load(sam, device) if todo else None
+    segmenter = Segmenter.load(sam, device, sam_adapter) if todo else None
+    things = proposer.things(device) if proposer is not None and todo else None
     folder.start(
         {
             "algorithm": ALGORITHM,
@@ -93,6 +113,7 @@ def find_masks(
             "reference_choice": options.reference_choice,
             "references": [hint.told for hint in marked.references] or proposed,
             "sam": sam,
+            "sam_adapter": sam_adapter and str(sam_adapter),
         }
     )
     for stem, hint in marked.by_stem.items():
@@ -100,7 +121,9 @@ def find_masks(
             folder.add(subject_mask(stem, hint.mask, hint.kind))
     if segmenter is not None:
         embeddings: dict[str, Embedding] = {}
-        references = _references(photos, marked, folder, segmenter, embeddings, options)
+        references = _references(photos, marked, folder, segmenter, embeddings, options, things)
+        if things is not None:
+            things.diffseg.release()
         subject = remember(
             segmenter, references, method=method, solver=options.fit_solver, compat=options.persam_compat
         )
@@ -140,15 +163,21 @@ def _with_paths(changes: Mapping[str, object]) -> dict[str, object]:
 
 
 def _inputs(
-    photos: list[Photo], marked: Hints, options: SearchConfig, method: str, sam: str
+    photos: list[Photo],
+    marked: Hints,
+    options: SearchConfig,
+    method: str,
+    sam: tuple[str, Path | None],
+    proposer: str,
 ) -> dict[str, str]:
     """Return, by stem, a digest of everything that a photo's mask depends on."""
     common = [f"{ALGORITHM} {method} {options.fit_solver} {options.persam_compat}"]
     if any(photo.stem not in marked.by_stem or marked.by_stem[photo.stem].mask is None for photo in photos):
-        common.append(model_digest(sam))
+        common.append(model_digest(*sam))
     common += sorted(f"{hint.photo.digest} {hint.digest}" for hint in marked.references)
     if not marked.references:
         common += [str(options.reference_choice), *sorted(photo.digest for photo in photos)]
+        common += [proposer] if proposer else []
 
     def digest_for(photo: Photo) -> str:
         hint = marked.by_stem.get(photo.stem)
@@ -180,13 +209,14 @@ def _references(
     segmenter: Segmenter,
     embeddings: dict[str, Embedding],
     options: SearchConfig,
+    things: ThingSource | None,
 ) -> list[Reference]:
     """Return the references; their masks are the masks of their photos."""
     if marked.references:
         references, masks = references_of(marked, segmenter, embeddings, options, folder.path)
         sources = {stem: hint.kind for stem, hint in marked.by_stem.items()}
     else:
-        proposals = proposals_of(photos, segmenter, embeddings, folder.path)
+        proposals = proposals_of(photos, segmenter, embeddings, folder.path, things)
         # Before one is chosen: where none is clear, a person has to look.
         write_proposals(folder.path, photos, proposals)
         winner = chosen(proposals, options.reference_choice)

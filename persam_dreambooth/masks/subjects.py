@@ -44,6 +44,7 @@ def find_subjects(
     *,
     out_dir: Path,
     sam: str = "toy",
+    sam_adapter: Path | None = None,
     method: str = "persam_f",
     device: str = "cpu",
 ) -> dict[str, dict[str, SubjectMask]]:
@@ -55,6 +56,7 @@ def find_subjects(
         settings: how the subjects are looked for; without a hint of its own.
         out_dir: folder of the results.
         sam: `toy`, a folder, a hub id, or an original checkpoint.
+        sam_adapter: a file of adapt-sam's for it.
         method: `persam_f` or `persam`.
         device: where SAM runs.
 
@@ -65,11 +67,11 @@ def find_subjects(
     folders = {name: MaskFolder(Path(out_dir) / name, photos) for name in hints}
     for name, folder in folders.items():
         hints[name] = list(with_corrections(Hints({}, tuple(hints[name])), photos, folder).references)
-    inputs = _inputs(photos, hints, settings, f"{ALGORITHM} {method}", model_digest(sam))
+    inputs = _inputs(photos, hints, settings, f"{ALGORITHM} {method}", model_digest(sam, sam_adapter))
     for name, folder in folders.items():
         folder.keep(inputs[name], settings.min_confidence)
     todo = [photo for photo in photos if any(not _is_decided(folder, photo) for folder in folders.values())]
-    segmenter = Segmenter.load(sam, device) if todo else None
+    segmenter = Segmenter.load(sam, device, sam_adapter) if todo else None
     for name, folder in folders.items():
         told = [hint.told for hint in hints[name]]
         folder.start(
@@ -80,6 +82,7 @@ def find_subjects(
                 "min_confidence": settings.min_confidence,
                 "references": told,
                 "sam": sam,
+                "sam_adapter": sam_adapter and str(sam_adapter),
             }
         )
         for hint in hints[name]:

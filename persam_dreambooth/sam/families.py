@@ -5,6 +5,7 @@ differ in how a photo is brought to a square, in what the encoder hands to the d
 and in the order of the masks.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -108,19 +109,25 @@ def _token_order(mask_decoder: nn.Module) -> Iterator[Ordering]:
         handle.remove()
 
 
+def _embeddings(model: PreTrainedModel, pixel_values: Float[Tensor, "b 3 L L"]) -> Tensor | list[Tensor]:
+    """Return what the model's own method does; whether there are gradients is the caller's matter."""
+    # transformers switches them off by a decorator; adapting an encoder needs them.
+    return inspect.unwrap(type(model).get_image_embeddings)(model, pixel_values)
+
+
 def _encode_sam(model: PreTrainedModel, pixel_values: Float[Tensor, "b 3 L L"]) -> Encoded:
-    return Encoded(model.get_image_embeddings(pixel_values), ())
+    return Encoded(_embeddings(model, pixel_values), ())
 
 
 def _encode_sam_hq(model: PreTrainedModel, pixel_values: Float[Tensor, "b 3 L L"]) -> Encoded:
-    features, early = model.get_image_embeddings(pixel_values)
+    features, early = _embeddings(model, pixel_values)
     # The decoder looks at the first global layer's output only; the others would cost memory for nothing.
     return Encoded(features, tuple(early[:1]))
 
 
 def _encode_sam2(model: PreTrainedModel, pixel_values: Float[Tensor, "b 3 L L"]) -> Encoded:
     # Its "no memory of earlier frames" is in the features already: they are what the decoder takes.
-    *fine, features = model.get_image_embeddings(pixel_values)
+    *fine, features = _embeddings(model, pixel_values)
     return Encoded(features.contiguous(), tuple(level.contiguous() for level in fine))
 
 

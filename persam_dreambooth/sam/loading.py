@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from persam_dreambooth.errors import UserError, one_line
 from persam_dreambooth.photos import file_digest
+from persam_dreambooth.sam.adaptation.adapter_file import adapter_digest, apply_adapter
 from persam_dreambooth.sam.families import FAMILIES, family_for
 from persam_dreambooth.sam.original import read_checkpoint, sam_from_original_weights
 
@@ -29,12 +30,25 @@ _UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 _FILE_ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
-def load_model(name_or_path: str) -> PreTrainedModel:
+def load_model(name_or_path: str, adapter: Path | None = None) -> PreTrainedModel:
     """Return a SAM in float32: `toy` (the embedded one), a folder, a hub id or an original checkpoint's file.
 
+    Args:
+        name_or_path: which one.
+        adapter: a file of adapt-sam's, folded into the weights.
+
     Raises:
-        UserError: there is no such model, it is no SAM, or its weights are incomplete.
+        UserError: there is no such model, it is no SAM, or its weights are incomplete; the adapter is none,
+            or another model's.
     """
+    model = _base(name_or_path)
+    if adapter is not None:
+        apply_adapter(model, adapter, name_or_path)
+    return model
+
+
+def _base(name_or_path: str) -> PreTrainedModel:
+    """Return a SAM as it was saved."""
     source = _source(name_or_path)
     if isinstance(source, Path) and source.is_file():
         where = f"--sam {name_or_path}"
@@ -59,12 +73,28 @@ def load_model(name_or_path: str) -> PreTrainedModel:
     return model
 
 
-def model_digest(name_or_path: str) -> str:
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write a SAM as `load_model` and transformers read it."""
+    with _quiet():
+        model.save_pretrained(folder)
+
+
+def model_digest(name_or_path: str, adapter: Path | None = None) -> str:
     """Return a text that changes when the model does: sha256 of its files, or a hub model's commit.
 
+    Args:
+        name_or_path: as for `load_model`.
+        adapter: the same.
+
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or no such adapter.
     """
+    base = _base_digest(name_or_path)
+    return base if adapter is None else f"{base} {adapter_digest(adapter)}"
+
+
+def _base_digest(name_or_path: str) -> str:
+    """Return a text that changes when the model without adapters does."""
     source = _source(name_or_path)
     if isinstance(source, Path) and source.is_file():
         return file_digest(source)

@@ -7,6 +7,7 @@ from the model, never from here: SAM's 1024 px and 64 x 64 cells are one case am
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -93,15 +94,23 @@ class Segmenter:
         cls,
         name_or_path: str,
         device: str | torch.device = "cpu",
+        adapter: Path | None = None,
         *,
         encoder_dtype: torch.dtype = torch.float32,
     ) -> "Segmenter":
         """Load `toy` (the embedded SAM), a folder, a hub id, or an original checkpoint (.pth).
 
+        Args:
+            name_or_path: which one.
+            device: where it computes.
+            adapter: a file of adapt-sam's, made for this model.
+            encoder_dtype: precision of the image encoder's matrix products.
+
         Raises:
-            UserError: there is no such model, it is no SAM, or its weights are incomplete.
+            UserError: there is no such model, it is no SAM, or its weights are incomplete; the adapter is
+                none, or another model's.
         """
-        return cls(load_model(name_or_path), device, encoder_dtype=encoder_dtype)
+        return cls(load_model(name_or_path, adapter), device, encoder_dtype=encoder_dtype)
 
     @classmethod
     def from_original(cls, model: nn.Module, device: str | torch.device = "cpu") -> "Segmenter":

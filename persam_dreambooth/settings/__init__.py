@@ -10,6 +10,7 @@ from persam_dreambooth.settings.advice import rate_hint
 from persam_dreambooth.settings.config import Config
 from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.defaults import default_output_dir, resolve_defaults, resolve_train
+from persam_dreambooth.settings.diffseg import DiffSegConfig
 from persam_dreambooth.settings.masks import MaskConfig, SearchConfig
 from persam_dreambooth.settings.measures import MeasureConfig
 from persam_dreambooth.settings.model import ModelConfig
@@ -25,6 +26,7 @@ __all__ = [
     "AdapterConfig",
     "Config",
     "DataConfig",
+    "DiffSegConfig",
     "MaskConfig",
     "MeasureConfig",
     "ModelConfig",

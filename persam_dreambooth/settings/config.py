@@ -7,6 +7,7 @@ from typing import Literal
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.settings.checks import at_least
 from persam_dreambooth.settings.data import DataConfig
+from persam_dreambooth.settings.diffseg import DiffSegConfig
 from persam_dreambooth.settings.masks import MaskConfig
 from persam_dreambooth.settings.measures import MeasureConfig
 from persam_dreambooth.settings.model import ModelConfig
@@ -35,6 +36,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    diffseg: DiffSegConfig = field(default_factory=DiffSegConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     measures: MeasureConfig = field(default_factory=MeasureConfig)

@@ -73,9 +73,11 @@ class MaskConfig(SearchConfig):
     """The subject's masks."""
 
     use_persam: bool = False
-    """Find the subject in every photo and keep the rest out of the loss; a hint for it implies it."""
-    mask_method: Literal["persam_f", "persam"] = "persam_f"
-    """persam_f fits how to combine SAM's three masks on the reference; persam takes SAM's best."""
+    """Find the subject in every photo and keep the rest out of the loss; a hint implies it, and so does
+    --mask_method diffseg."""
+    mask_method: Literal["persam_f", "persam", "diffseg"] = "persam_f"
+    """persam_f fits how to combine SAM's three masks on the reference; persam takes SAM's best; diffseg asks
+    the diffusion model instead, by the subject's word."""
     mask_mode: Literal["area", "strict", "any"] = "area"
     """Weight of a latent cell: the subject's share of it, 1 where all of it is subject, or where any is."""
     mask_dilate: int = 0
@@ -120,7 +122,7 @@ class MaskConfig(SearchConfig):
     @property
     def wanted(self) -> bool:
         """Whether the run uses masks: a hint that changed nothing would be a trap."""
-        return self.use_persam or self.has_hint
+        return self.use_persam or self.has_hint or self.mask_method == "diffseg"
 
 
 # Settings that would change nothing without masks. (--outside_prior_weight is none of them: the settings of

@@ -1,6 +1,7 @@
 """Which models."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +20,5 @@ class ModelConfig:
     """Another VAE: a folder or a hub id, for example madebyollin/sdxl-vae-fp16-fix."""
     sam: str = "toy"
     """Segment Anything model: "toy" (embedded), a transformers folder, a hub id, or an original .pth file."""
+    sam_adapter: Path | None = None
+    """File that `persam-dreambooth adapt-sam` made for --sam, for photos that are foreign to it."""
