@@ -9,27 +9,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from toy_curves import COLOURS, FONT_SIZE, GRID, INK, PAPER, SUPERSAMPLE, TITLE_SIZE
 
-SUPERSAMPLE = 2
-FONT_SIZE, TITLE_SIZE = 14, 17
-PAPER, INK, GRID = (255, 255, 255), (50, 50, 50), (225, 225, 225)
-COLOURS = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-    (90, 90, 90),
-)
-"""Okabe and Ito's, which colour-blind people tell apart."""
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 40, 52
 PANEL = (440, 330)
 THUMBNAIL = 132
 A_ROW = 6
+"""Pictures of each kind of disagreement."""
 NUM_COLOURS = 160
 """Of sheets of pictures, so that they stay small."""
-"""Pictures of each kind of disagreement."""
 
 Point = tuple[float, float]
 

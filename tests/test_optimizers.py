@@ -132,8 +132,9 @@ def test_prodigy_with_adams_rate_says_so():
     pytest.importorskip("prodigyopt")
     settings = replace(SETTINGS, optimizer="prodigy")
     groups = parameter_groups(networks(), settings, examples_per_step=1)
-    with pytest.warns(UserWarning, match="hardly anything will be learnt; 1 is usual"):
+    with pytest.warns(UserWarning, match="hardly anything will be learnt; 1 is usual") as said:
         build_optimizer(groups, settings)
+    assert len(said) == 1
 
 
 def test_8_bit_adam_missing_is_one_line(monkeypatch):

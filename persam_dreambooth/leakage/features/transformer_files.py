@@ -1,15 +1,14 @@
 """Vision transformers in transformers' folder format, or on the hub; what is wrong becomes one line."""
 
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
+from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError, one_line
 
 _SAFETY_CHECKER = "safety_checker"
@@ -33,7 +32,7 @@ def read_config(kind: str, name_or_path: str, known: Container[str], example: st
     """
     source, options = _source(kind, name_or_path, example)
     try:
-        with _quiet():
+        with quiet():
             found, _ = PreTrainedConfig.get_config_dict(source, **options)
             if found.get("model_type") in known:
                 return AutoConfig.from_pretrained(source, **options)
@@ -68,7 +67,7 @@ def load_model(
     """
     source, options = _source(kind, name_or_path, example)
     try:
-        with _quiet():
+        with quiet():
             model, loading = getattr(transformers, model_class).from_pretrained(
                 source,
                 config=config,
@@ -114,17 +113,3 @@ def _unloadable(kind: str, name_or_path: str, example: str, error: Exception) ->
         f"a hub id that can be reached is needed, for example {kind}:{example}. "
         "Check the name, or download it again."
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers silent inside the block: what matters becomes an error here."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
