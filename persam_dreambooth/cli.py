@@ -74,11 +74,14 @@ def generate(
     from persam_dreambooth.diffusion.generate import GRID_FILE
     from persam_dreambooth.diffusion.generate import generate as draw
     from persam_dreambooth.diffusion.models import build_pipeline, load_models, quiet
+    from persam_dreambooth.leakage.model_files import told_as
 
     check_writable(out, "--out")
     if lora is not None and not lora.exists():
         raise UserError(f"--lora {lora}: no such file; what --use_lora wrote is needed.")
-    pipeline = build_pipeline(load_models(model), device=device)
+    with told_as("--model"):
+        models = load_models(model)
+    pipeline = build_pipeline(models, device=device)
     if lora is not None:
         with quiet():
             pipeline.load_lora_weights(lora)

@@ -240,7 +240,7 @@ def test_the_command_writes_map_labels_mask_and_numbers(album, capsys):
         (["--nouns", "dog"], "--nouns dog: words of a caption, which is missing"),
         (["--caption", " "], "--caption: empty; what is in the photo is needed"),
         (["--caption", "a cat", "--diffseg_noun", "dog"], "--diffseg_noun dog: not in the prompt 'a cat'"),
-        (["--model", "./nowhere"], "./nowhere: no such folder"),
+        (["--model", "./nowhere"], "--model ./nowhere: no such folder"),
     ],
 )
 def test_the_command_refuses(album, words, text, capsys):

@@ -63,12 +63,15 @@ def diffseg(
     """
     check_writable(out, "--out")
     from persam_dreambooth.diffusion.models import load_models
+    from persam_dreambooth.leakage.model_files import told_as
     from persam_dreambooth.masks.diffseg.report import write_segments
     from persam_dreambooth.masks.diffseg.segmentation import DiffSeg
     from persam_dreambooth.photos import read_photo
 
     read = read_photo(photo)
-    found = DiffSeg(load_models(model), settings, device)
+    with told_as("--model"):
+        models = load_models(model)
+    found = DiffSeg(models, settings, device)
     lines = write_segments(
         found,
         read,
