@@ -71,6 +71,7 @@ def generate(
     """
     from tqdm import tqdm
 
+    from persam_dreambooth.devices import device_named
     from persam_dreambooth.diffusion.generate import GRID_FILE
     from persam_dreambooth.diffusion.generate import generate as draw
     from persam_dreambooth.diffusion.models import build_pipeline, load_models, quiet
@@ -79,6 +80,7 @@ def generate(
     check_writable(out, "--out")
     if lora is not None and not lora.exists():
         raise UserError(f"--lora {lora}: no such file; what --use_lora wrote is needed.")
+    device = str(device_named(device))
     with told_as("--model"):
         models = load_models(model)
     pipeline = build_pipeline(models, device=device)

@@ -227,3 +227,9 @@ def test_parsing_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "numpy", "diffusers", "transformers", "accelerate", "peft"}
     assert not heavy & set(json.loads(done.stdout))
+
+
+def test_diffseg_asks_no_sam_that_an_adapter_could_be_for():
+    wanted = r"^--sam_adapter a\.safetensors: for a SAM, and --mask_method diffseg asks none"
+    with pytest.raises(UserError, match=wanted):
+        parse(["--mask_method", "diffseg", "--sam_adapter", "a.safetensors"])

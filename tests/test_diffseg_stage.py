@@ -126,16 +126,6 @@ def test_hints_for_sam_are_refused(album):
     assert not (album.parent / "masks").exists()
 
 
-def test_a_unet_without_self_attention_is_refused(monkeypatch):
-    models = tiny_models()
-    monkeypatch.setattr(
-        "persam_dreambooth.diffusion.self_attention_capture.ReadingProcessor.__call__",
-        lambda self, attn, *inputs, **more: self._own(attn, *inputs, **more),
-    )
-    with pytest.raises(UserError, match=r": its UNet has no self-attention over places; DiffSeg reads"):
-        DiffSeg(models, DiffSegConfig()).segment(photo(16, 16))
-
-
 def test_sizes_and_timesteps_that_cannot_be_are_refused():
     models = tiny_models()
     factor = models.vae_scale_factor
@@ -260,3 +250,14 @@ def test_segment_asks_diffseg(album, capsys):
     with pytest.raises(SystemExit):
         main([*arguments, "--subjects", "a=b", "c=d"])
     assert "--method diffseg: finds one subject in photos; --subjects needs SAM" in capsys.readouterr().err
+
+
+def test_segment_proposes_by_diffseg(album, capsys):
+    """No hint: what DiffSeg sees is what could be the subject."""
+    arguments = ["segment", "--photos", str(album), "--out", str(album.parent / "p"), "--min_confidence", "0"]
+    main([*arguments, "--proposals", "diffseg", "--diffseg_noun", "cat", "--reference_choice", "1"])
+    assert ": proposed, " in capsys.readouterr().out
+    masks = {path.stem: np.asarray(Image.open(path)) > 0 for path in (album.parent / "p").glob("[01].png")}
+    for number, place in enumerate(("beach", "kitchen")):
+        truth = render("cat", place, 7, number, size=96).mask
+        assert (masks[str(number)] & truth).sum() / truth.sum() > 0.5

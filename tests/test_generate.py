@@ -115,3 +115,12 @@ def test_the_command_draws_with_every_family(tmp_path, capsys):
         main(["generate", "--model", str(tiny_folder(kind)), "--out", str(tmp_path / kind), *options])
         assert f"pictures: {tmp_path / kind / 'grid.png'}" in capsys.readouterr().out
         assert (tmp_path / kind / "00_0.png").is_file()
+
+
+def test_a_device_that_is_not_here_is_one_line(tmp_path, capsys):
+    folder = str(tiny_folder("sd_v"))
+    told = ["generate", "--model", folder, "--prompts", "a cat", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        main([*told, "--device", "nonsense"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --device nonsense: cannot be used")

@@ -61,6 +61,11 @@ def test_rows_sum_to_1_and_examples_do_not_mix():
             assert torch.allclose(values, torch.cat([one[side] for one in single]), atol=1e-6)
     assert list(both.of_places.means()) == [16, 8, 4]
     assert not read(unet)[0].of_tokens.sums
+    words = read(unet, with_places=False, with_tokens=True)[0]
+    assert not words.of_places.sums
+    assert all(
+        torch.equal(values, both.of_tokens.means()[side]) for side, values in words.of_tokens.means().items()
+    )
 
 
 @pytest.mark.parametrize("own", [None, AttnProcessor()], ids=["fused", "spelt out"])

@@ -1,6 +1,8 @@
 """Weak labels from files, and one line for each thing that can be wrong with them."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from sam_models import constant_segmenter
 from wesam_cases import album
 
-from persam_dreambooth.commands import adapt_sam as command
+from persam_dreambooth.cli import main
 from persam_dreambooth.commands.adapt_sam import WeakLabels, adapt_sam
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.photos import photo_paths, write_mask
@@ -50,7 +52,11 @@ def test_coarse_masks_by_stem(tmp_path, photos):
     mask[10:40, 20:60] = True
     write_mask(tmp_path / "coarse" / "01.png", mask)
     found = read_labels(photos, boxes=None, points=None, masks=tmp_path / "coarse")
-    assert np.array_equal(found["01"][0].mask, mask)
+    (prompt,) = found["01"]
+    # A thousand masks of large photos would not fit: they are read when they are needed.
+    assert prompt.mask is None
+    (read,) = replace(photos[1], prompts=[prompt]).read_prompts()
+    assert np.array_equal(read.mask, mask)
 
 
 WRONG = [
@@ -60,6 +66,16 @@ WRONG = [
     ("boxes", {"00.png": [9, 0, 3, 5]}, r"box 9 0 3 5 of 00\.png is empty; left < right, top < bottom"),
     ("boxes", {"00.png": [1, 2, 3]}, r"the label of 00\.png is \[1, 2, 3\]; left, top, right, bottom is"),
     ("boxes", {"00.png": "here"}, r'the label of 00\.png is "here"; left, top, right, bottom is needed'),
+    (
+        "boxes",
+        {"00": [0, 0, 5, 5], "00.png": [1, 1, 5, 5]},
+        r"00\.png is the second label of 00\.png; one for each photo is needed\. Write several things as a",
+    ),
+    (
+        "points",
+        {"00": [[3, 4, 1]], "00.png": [[5, 6, 1]]},
+        r"00\.png is the second label of 00\.png; one for",
+    ),
     ("boxes", "{", r"no valid JSON \(.+\); labels by photo are needed"),
     ("boxes", {}, r"no labels by photo; for example"),
     ("points", {"00.png": [[3, 96, 1]]}, r"3 96 of 00\.png reaches outside the photo, which is 128 x 96"),
@@ -92,6 +108,14 @@ def test_masks_of_no_photo_or_of_another_size(tmp_path, photos):
         read_labels(photos, boxes=None, points=None, masks=tmp_path / "small")
 
 
+def test_two_masks_of_one_photo(tmp_path, photos):
+    mask = np.eye(96, 128, dtype=bool)
+    write_mask(tmp_path / "coarse" / "00.png", mask)
+    Image.fromarray(mask).save(tmp_path / "coarse" / "00.webp")
+    with pytest.raises(UserError, match=r"^--masks \S+coarse: 00\.webp is the second label of 00\.png; one"):
+        read_labels(photos, boxes=None, points=None, masks=tmp_path / "coarse")
+
+
 def test_a_photo_has_one_kind_of_label(tmp_path, photos):
     boxes, points = tmp_path / "b.json", tmp_path / "p.json"
     boxes.write_text(json.dumps({"00.png": [0, 0, 5, 5]}))
@@ -107,12 +131,62 @@ def test_too_few_photos(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_given_and_nothing_proposed(tmp_path, photos):
-    empty = constant_segmenter(-5.0)
-    with pytest.raises(
-        UserError, match=r"^--photos: no labels, and SAM proposes nothing, in 3 of 3 .* Give --b"
-    ):
-        command._labelled(photos, {}, empty, "box")
+def test_nothing_given_and_nothing_proposed_by_the_command(tmp_path, capsys):
+    photos, _, _ = album(tmp_path)
+    constant_segmenter(-5.0).model.save_pretrained(tmp_path / "sam")
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "adapt-sam",
+                "--photos",
+                str(photos),
+                "--out",
+                str(tmp_path / "o"),
+                "--sam",
+                str(tmp_path / "sam"),
+            ]
+        )
+    assert capsys.readouterr().err.endswith(
+        "error: --photos: no labels, and SAM proposes nothing, in 3 of 3 photos (00.png); labels of at least "
+        "3 are needed. Give --boxes, --points or --masks.\n"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            "--out {0} --photos {0}/masks",
+            r"--out \S+: the masks would be written over the files of --photos ",
+        ),
+        ("--out {0} --masks {0}/masks", r"--out \S+: the masks would be written over the files of --masks "),
+        (
+            "--out {0} --merge {0}/m --preset paper",
+            r"--merge \S+: not with --input wesam, .* Add --input sam, or drop --merge\.",
+        ),
+        ("--out {0} --merge {0}/sam --sam {0}/sam", r"--merge \S+sam: that is the model of --sam, which the"),
+        (
+            "--out {0} --device nonsense",
+            r"--device nonsense: cannot be used \(no such kind of device\); a dev",
+        ),
+        ("--out {0} --device cpu:0", r"--device cpu:0: accelerate chooses which; cpu is needed\."),
+    ],
+)
+def test_what_would_go_wrong_late_is_said_at_once(words, text, tmp_path, capsys):
+    photos, boxes, _ = album(tmp_path)
+    (tmp_path / "sam").mkdir()
+    given = words.format(tmp_path).split()
+    if "--photos" in given:
+        photos.rename(tmp_path / "masks")
+    else:
+        given += ["--photos", str(photos)]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        main(["adapt-sam", *given, "--boxes", str(boxes)])
+    assert stopped.value.code == 2
+    assert re.search(f"^error: {text}", capsys.readouterr().err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_an_out_that_cannot_be_written(tmp_path):

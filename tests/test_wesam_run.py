@@ -89,10 +89,11 @@ def test_a_checkpoint_of_other_settings_is_not_taken(tmp_path):
     assert seen[0] == 0
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path):
+@pytest.mark.parametrize("content", [b"", b"half", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(99)])
+def test_a_damaged_checkpoint_is_said(content, tmp_path):
     photos, folder = labelled(tmp_path), RunFolder(tmp_path / "out")
     folder.path.mkdir()
-    (folder.path / CHECKPOINT_FILE).write_bytes(b"half")
+    (folder.path / CHECKPOINT_FILE).write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.pt: damaged \(.+\)\. Remove it and start anew\.$"):
         adapt(a_run(photos), folder, lambda done: None)
 
@@ -108,6 +109,16 @@ def test_poisoned_adapters_are_taken_back(tmp_path):
     assert result.reverted
     assert not any(value.any() for name, value in result.weights.items() if name.endswith(".b"))
     assert training.consistencies(run.branches, run.photos, run.plan) == result.source
+
+
+def test_losses_that_are_no_numbers_end_a_run(tmp_path):
+    run = a_run(labelled(tmp_path), learning_rate=1e30)
+    with pytest.raises(
+        UserError,
+        match=r"^--learning_rate 1e\+30: losses or gradients of step \d are no numbers any more; fin",
+    ):
+        adapt(run, RunFolder(tmp_path / "out"), lambda done: None)
+    assert all(value.isfinite().all() for value in lora_weights(run.adapters).values())
 
 
 def test_going_back_needs_more_than_chance():

@@ -1,11 +1,14 @@
 """A step: which branch learns from which loss, what stays frozen, and that learning works at all."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from sam_families import RANDOM_MODELS
+from sam_models import relative_difference
 from wesam_cases import a_view, branches_of, gradients, stirred
 
-from persam_dreambooth.sam.adaptation.branches import Terms, look, step_on
+from persam_dreambooth.sam.adaptation.branches import Branches, Terms, look, step_on
 from persam_dreambooth.sam.adaptation.lora import lora_mode, start_teacher, trained_parameters
 from persam_dreambooth.sam.adaptation.losses import (
     LossWeights,
@@ -17,6 +20,7 @@ from persam_dreambooth.sam.adaptation.losses import (
     self_training_loss,
 )
 from persam_dreambooth.sam.adaptation.training import checkpoint_blocks
+from persam_dreambooth.sam.families import family_of
 from persam_dreambooth.sam.loading import load_model
 from persam_dreambooth.settings.adaptation import AdaptConfig, plan_of, rate_factor
 
@@ -133,14 +137,65 @@ def test_steps_change_adapters_and_nothing_else(name):
     assert all(adapter.q_b.any() for adapter in branches.adapters.values() if "q" in adapter.parts)
 
 
-def test_computing_blocks_twice_gives_the_same_gradients():
-    first, second = stirred(branches_of(), 0.1), stirred(branches_of(), 0.1)
-    checkpoint_blocks(second.model)
-    view = a_view(first.model)
-    for branches in (first, second):
-        step_on(branches, view, Terms())
-    assert torch.equal(gradients(first), gradients(second))
-    assert not any(module.training for module in second.model.vision_encoder.layers[0].attn.modules())
+@pytest.mark.parametrize("name", ["sam", "sam_hq", "sam2", "sam3_tracker"])
+@pytest.mark.parametrize("teacher_learns", [True, False])
+def test_computing_blocks_twice_gives_the_same_gradients(name, teacher_learns):
+    seen = []
+    found = []
+    for checkpoints in (False, True):
+        branches = stirred(branches_of(RANDOM_MODELS[name]()), 0.1)
+        if checkpoints:
+            checkpoint_blocks(branches.model)
+        side = branches.model.config.prompt_encoder_config.image_size
+        view = a_view(branches.model)
+        view = type(view)(view.weak[..., :side, :side], view.strong[..., :side, :side], view.prompts)
+        counted = []
+        (first, *_) = branches.adapters.values()
+        first.register_forward_hook(lambda *_, counted=counted: counted.append(1))
+        step_on(branches, view, Terms(teacher_learns=teacher_learns))
+        seen.append(len(counted))
+        found.append(gradients(branches))
+    assert torch.equal(*found)
+    # Source, teacher, student; and again those that learn.
+    assert seen == [3, 5 if teacher_learns else 4]
+
+
+def test_checkpoints_leave_dropout_off():
+    branches = branches_of()
+    checkpoint_blocks(branches.model)
+    assert not any(module.training for module in branches.model.vision_encoder.layers[0].attn.modules())
+
+
+def test_in_bf16_the_encoder_alone_is_rounded():
+    plain = stirred(branches_of(), 0.1)
+    rounded = Branches(plain.model, plain.adapters, precision=lambda: torch.autocast("cpu", torch.bfloat16))
+    view = a_view(plain.model)
+    with torch.no_grad():
+        exact, coarse = (branches.look(view.weak, view.prompts) for branches in (plain, rounded))
+        # The decoder's part by itself: float32, whatever the encoder's precision.
+        family = family_of(plain.model)
+        prompts = {**view.prompts[0], "multimask_output": False}
+        alone = plain.model(**family.decoder_inputs(coarse.features[None], ()), **prompts)
+    assert not torch.equal(exact.features, coarse.features)
+    assert relative_difference(coarse.features, exact.features) < 0.05
+    assert coarse.features.dtype == coarse.mask_logits.dtype == torch.float32
+    assert torch.equal(coarse.low_res_logits, alone.pred_masks[0, :, 0])
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_gradients_in_bf16_are_float32_and_nearly_the_same(checkpoints):
+    found = []
+    for precision in (nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        # A trained model: what a random one makes of rounding errors is chaos.
+        branches = branches_of(load_model("toy"))
+        branches = Branches(branches.model, branches.adapters, precision=precision)
+        if checkpoints:
+            checkpoint_blocks(branches.model)
+        step_on(branches, a_view(branches.model), Terms())
+        found.append(gradients(branches))
+    exact, coarse = found
+    assert coarse.dtype == torch.float32
+    assert float(torch.cosine_similarity(exact, coarse, dim=0)) > 0.95
 
 
 def test_learning_reaches_given_masks():

@@ -8,7 +8,7 @@ import tyro
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.run import RunFolder, check_writable
-from persam_dreambooth.settings.adaptation import MIN_PHOTOS, AdaptConfig, plan_of
+from persam_dreambooth.settings.adaptation import MIN_PHOTOS, AdaptConfig, AdaptPlan, plan_of
 from persam_dreambooth.signals import interrupts
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def _adapt(
 
     paths = photo_paths(photos)
     plan = plan_of(config, len(paths))
+    _check_places(out, {"--photos": photos, "--masks": labels.masks})
+    _check_merge(merge, sam, plan)
     album = [look_at(path) for path in paths]
     given = _given(album, labels)
     accelerator = _accelerator(device, config)
@@ -103,6 +105,33 @@ def _adapt(
         print(f"model: {merge}")
     accelerator.print(_verdict(record))
     accelerator.print(f"adapter: {out / ADAPTER_FILE}")
+
+
+def _check_places(out: Path, read: dict[str, Path | None]) -> None:
+    """Raise UserError where the masks would be written over photos or coarse masks, whose names they have."""
+    written = (out / MASKS_FOLDER).resolve()
+    for flag, folder in read.items():
+        if folder is not None and folder.resolve() == written:
+            raise UserError(
+                f"--out {out}: the masks would be written over the files of {flag} {folder}; a folder of "
+                "their own is needed. Name another one."
+            )
+
+
+def _check_merge(merge: Path | None, sam: str, plan: AdaptPlan) -> None:
+    """Raise UserError where the whole model cannot be written; said now, not after the last step."""
+    if merge is None:
+        return
+    if plan.input != "sam":
+        raise UserError(
+            f"--merge {merge}: not with --input {plan.input}, photos as the authors' program feeds them; "
+            "whoever loads the model feeds them as SAM was trained. Add --input sam, or drop --merge."
+        )
+    if Path(sam).exists() and merge.resolve() == Path(sam).resolve():
+        raise UserError(
+            f"--merge {merge}: that is the model of --sam, which the adapter is for; another folder is "
+            "needed. Name a new one."
+        )
 
 
 def _given(album: "list[Labelled]", labels: WeakLabels) -> dict:
@@ -126,7 +155,9 @@ def _labelled(
     from persam_dreambooth.sam.adaptation.views import automatic_prompts
 
     found, nothing = [], []
-    for photo in album:
+    # None: a bar on a terminal only; with labels for all there is nothing to wait for.
+    quiet = None if len(given) < len(album) else True
+    for photo in tqdm(album, desc="prompts", unit="photo", disable=quiet):
         own = photo.stem not in given
         prompts = automatic_prompts(segmenter, read_photo(photo.path), kind) if own else given[photo.stem]
         if prompts:
@@ -152,18 +183,23 @@ def _accelerator(device: str, config: AdaptConfig) -> "Accelerator":
     Raises:
         UserError: the device is not there, or cannot compute in that precision.
     """
-    import torch
     from accelerate import Accelerator
 
+    from persam_dreambooth.devices import device_named
     from persam_dreambooth.errors import one_line
 
-    wanted = torch.device(device).type
+    wanted = device_named(device)
+    if wanted.index is not None:
+        raise UserError(
+            f"--device {device}: accelerate chooses which; {wanted.type} is needed. To take one of several, "
+            "set CUDA_VISIBLE_DEVICES."
+        )
     try:
-        accelerator = Accelerator(cpu=wanted == "cpu", mixed_precision=config.mixed_precision)
+        accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision=config.mixed_precision)
     except ValueError as error:
         raise UserError(f"--mixed_precision {config.mixed_precision}: {one_line(error)} Use no.") from error
-    if accelerator.device.type != wanted:
-        raise UserError(f"--device {device}: not here ({accelerator.device.type} is). Use that, or cpu.")
+    if accelerator.device.type != wanted.type:
+        raise UserError(f"--device {device}: accelerate takes {accelerator.device.type}. Use that, or cpu.")
     return accelerator
 
 

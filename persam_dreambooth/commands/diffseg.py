@@ -70,16 +70,14 @@ def diffseg(
 
     read = read_photo(photo)
     with told_as("--model"):
-        models = load_models(model)
-    found = DiffSeg(models, settings, device)
-    lines = write_segments(
-        found,
-        read,
-        out,
-        caption=names.caption,
-        nouns=names.nouns,
-        noun=settings.diffseg_noun,
-        voting=names.voting,
-        picked=frozenset(names.pick),
-    )
+        lines = write_segments(
+            DiffSeg(load_models(model), settings, device),
+            read,
+            out,
+            caption=names.caption,
+            nouns=names.nouns,
+            noun=settings.diffseg_noun,
+            voting=names.voting,
+            picked=frozenset(names.pick),
+        )
     print("\n".join(lines))

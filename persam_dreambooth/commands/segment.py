@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -11,7 +11,8 @@ from persam_dreambooth.run import check_writable
 from persam_dreambooth.settings import DiffSegConfig, SearchConfig
 
 if TYPE_CHECKING:
-    from persam_dreambooth.masks.diffseg.source import Source
+    from persam_dreambooth.masks.record import SubjectMask
+    from persam_dreambooth.photos import Photo
 
 # Records that cannot change: one for all calls.
 _DEFAULTS = SearchConfig()
@@ -63,6 +64,11 @@ def segment(
     if (photos is None) == (video is None):
         given = "both given" if photos is not None else "both missing"
         raise UserError(f"--photos and --video: {given}; one of them is needed.")
+    if method == "diffseg" and models.sam_adapter is not None:
+        raise UserError(
+            f"--sam_adapter {models.sam_adapter}: for a SAM, and --method diffseg asks none; one of the two "
+            "is needed. Drop the flag, or use --method persam-f."
+        )
     if method == "diffseg" and (subjects or video is not None):
         raise UserError(
             f"--method diffseg: finds one subject in photos; {'--subjects' if subjects else '--video'} needs "
@@ -82,7 +88,6 @@ def segment(
             search=search,
         )
         return
-    from persam_dreambooth.masks.stage import find_masks
     from persam_dreambooth.masks.subjects import find_subjects
     from persam_dreambooth.photos import read_photos
 
@@ -97,9 +102,7 @@ def segment(
     if subjects:
         found = find_subjects(album, subjects, search, **options)
     else:
-        asked = method == "diffseg" or diffseg.proposals != "sam"
-        source = _source(models.model, diffseg) if asked else None
-        found = {"": find_masks(album, search, **options, diffseg=source)}
+        found = {"": _found(album, search, models.model, diffseg, options)}
     for name, masks in found.items():
         for stem, mask in masks.items():
             sure = "" if mask.confidence is None else f", confidence {mask.confidence:.2f}"
@@ -107,9 +110,19 @@ def segment(
         print(f"masks, masks.json, masks.html and contact_sheet.png are in {out / name}")
 
 
-def _source(model: str, settings: DiffSegConfig) -> "Source":
-    """Return the diffusion model that may be asked; it is loaded when it is."""
+def _found(
+    album: "list[Photo]", search: SearchConfig, model: str, diffseg: DiffSegConfig, options: dict[str, Any]
+) -> "dict[str, SubjectMask]":
+    """Return the masks of one subject; a diffusion model is loaded where it is asked."""
+    from persam_dreambooth.masks.stage import find_masks
+
+    if options["method"] != "diffseg" and diffseg.proposals == "sam":
+        return find_masks(album, search, **options)
+    # Imported here: diffusers takes seconds, and PerSAM needs none of it.
     from persam_dreambooth.diffusion.models import load_models
+    from persam_dreambooth.leakage.model_files import told_as
     from persam_dreambooth.masks.diffseg.source import Source
 
-    return Source(lambda: load_models(model), settings.diffseg_noun, settings)
+    source = Source(lambda: load_models(model), diffseg.diffseg_noun, diffseg)
+    with told_as("--model"):
+        return find_masks(album, search, **options, diffseg=source)

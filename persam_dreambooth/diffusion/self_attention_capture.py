@@ -67,21 +67,24 @@ class CapturedMaps:
 
 
 @contextmanager
-def captured_maps(unet: UNet2DConditionModel, *, with_tokens: bool = False) -> Iterator[CapturedMaps]:
+def captured_maps(
+    unet: UNet2DConditionModel, *, with_places: bool = True, with_tokens: bool = False
+) -> Iterator[CapturedMaps]:
     """Read the attention of the forward passes made inside; outside the UNet is what it was.
 
     Args:
         unet: given square latents. Layers that look at the prompt instead of the picture (`attn1` of a UNet
             with `only_cross_attention`) count as cross-attention.
-        with_tokens: read cross-attention as well.
+        with_places: read self-attention.
+        with_tokens: read cross-attention.
     """
     captured = CapturedMaps()
     own = dict(unet.attn_processors)
 
     def read(layer: Attention, hidden_states: Tensor, context: Tensor | None) -> None:
-        if context is None:
+        if context is None and with_places:
             captured.of_places.add(layer, hidden_states, hidden_states)
-        elif with_tokens:
+        elif context is not None and with_tokens:
             captured.of_tokens.add(layer, hidden_states, context)
 
     try:
@@ -90,6 +93,16 @@ def captured_maps(unet: UNet2DConditionModel, *, with_tokens: bool = False) -> I
         yield captured
     finally:
         unet.set_attn_processor(dict(own))
+
+
+def looks_at_places(unet: UNet2DConditionModel) -> bool:
+    """Return whether a UNet has self-attention."""
+    return any(not layer.is_cross_attention for layer in _layers(unet))
+
+
+def looks_at_tokens(unet: UNet2DConditionModel) -> bool:
+    """Return whether a UNet has cross-attention."""
+    return any(layer.is_cross_attention for layer in _layers(unet))
 
 
 class ReadingProcessor:
@@ -173,3 +186,8 @@ def add_probabilities(
             part = slice(start, start + rows)
             scores = torch.matmul(query[:, :, part], turned).mul_(scale)
             total[:, part] += scores.softmax(dim=-1).mean(dim=1)
+
+
+def _layers(unet: UNet2DConditionModel) -> Iterator[Attention]:
+    """Yield a UNet's layers of attention."""
+    return (module for module in unet.modules() if isinstance(module, Attention))

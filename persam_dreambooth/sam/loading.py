@@ -4,6 +4,7 @@ What a person can put right (a wrong name, a file cut short, another kind of mod
 """
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ _NEEDED = "a SAM folder in transformers' format, a hub id, an original checkpoin
 
 # What transformers raises for models that are missing, cut off, or of other shapes than their config says.
 _UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+
+CONFIG_FILE = "config.json"
 
 _FILE_ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
@@ -74,9 +77,12 @@ def _base(name_or_path: str) -> PreTrainedModel:
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """Write a SAM as `load_model` and transformers read it."""
-    with _quiet():
-        model.save_pretrained(folder)
+    """Write a SAM as `load_model` and transformers read it, its config last: without one it is no model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet(), tempfile.TemporaryDirectory(prefix=".", dir=folder) as parts:
+        model.save_pretrained(parts)
+        for path in sorted(Path(parts).iterdir(), key=lambda path: path.name == CONFIG_FILE):
+            path.replace(folder / path.name)
 
 
 def model_digest(name_or_path: str, adapter: Path | None = None) -> str:
@@ -135,9 +141,9 @@ def _config_dict(name_or_path: str, source: Path | str) -> dict:
     Raises:
         UserError: it cannot be read, or belongs to another kind of model.
     """
-    if isinstance(source, Path) and not (source / "config.json").is_file():
+    if isinstance(source, Path) and not (source / CONFIG_FILE).is_file():
         raise UserError(
-            f"--sam {name_or_path}: no config.json in this folder; {_NEEDED} is needed. Check the path."
+            f"--sam {name_or_path}: no {CONFIG_FILE} in this folder; {_NEEDED} is needed. Check the path."
         )
     try:
         with _quiet():

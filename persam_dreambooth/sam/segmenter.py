@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from persam_dreambooth.devices import device_named
 from persam_dreambooth.sam.families import family_of
 from persam_dreambooth.sam.guided_attention import can_be_guided, persam_decoding
 from persam_dreambooth.sam.loading import load_model, model_digest
@@ -107,9 +108,11 @@ class Segmenter:
             encoder_dtype: precision of the image encoder's matrix products.
 
         Raises:
-            UserError: there is no such model, it is no SAM, or its weights are incomplete; the adapter is
-                none, or another model's.
+            UserError: there is no such model or device, it is no SAM, or its weights are incomplete; the
+                adapter is none, or another model's.
         """
+        # Said before a model is read, which takes long.
+        device = device_named(device)
         return cls(load_model(name_or_path, adapter), device, encoder_dtype=encoder_dtype)
 
     @classmethod

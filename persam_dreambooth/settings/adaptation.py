@@ -61,7 +61,7 @@ class AdaptConfig:
     max_masks: int = 40
     """Masks of a photo in a step, at most; of more, others each time."""
     mixed_precision: Literal["no", "bf16"] = "no"
-    """bf16 halves the memory on GPUs that have it; the adapters stay in float32."""
+    """bf16 halves the image encoder's memory on GPUs that have it; adapters and masks stay in float32."""
     gradient_checkpointing: Switch = False
     """Compute each block of the encoder twice, and keep a quarter of the memory."""
     evaluation_steps: int = 25

@@ -71,6 +71,11 @@ class Config:
                 )
             if self.train.compile:
                 raise UserError(f"{flag}: not with --compile, which hides the attention. Drop one of them.")
+        if masks.mask_method == "diffseg" and self.model.sam_adapter is not None:
+            raise UserError(
+                f"--sam_adapter {self.model.sam_adapter}: for a SAM, and --mask_method diffseg asks none; "
+                "one of the two is needed. Drop the flag, or use --mask_method persam_f."
+            )
         measures = self.measures
         if measures.wanted and not masks.wanted and measures.measure_masks is None:
             raise UserError(

@@ -35,11 +35,13 @@ def aggregate(
     for side, weight in zip(sides, shares(sides, weights), strict=True):
         if weight == 0:
             continue
-        enlarged = enlarged_maps(maps[side], side, finest).mul_(weight).view(side, side, finest, finest)
+        rows = maps[side].view(side, side, side * side)
         # The place of this resolution that holds each place of the finest; R need be no multiple of s.
         owner = torch.arange(finest, device=total.device) * side // finest
+        # Row by row: at 128 x 128 places all maps of a resolution are a gigabyte.
         for row in range(finest):
-            total[row] += enlarged[owner[row]].index_select(0, owner)
+            enlarged = enlarged_maps(rows[row * side // finest], side, finest).mul_(weight)
+            total[row] += enlarged.index_select(0, owner)
     return total.view(finest * finest, finest * finest)
 
 
@@ -63,8 +65,8 @@ def shares(sides: Sequence[int], weights: Sequence[float] | None) -> list[float]
     return [weight / sum(given) for weight in given]
 
 
-def enlarged_maps(maps: Float[Tensor, "n n"], side: int, finest: int) -> Float[Tensor, "n f f"]:
-    """Return maps over side x side places on the finest grid, each a distribution again."""
+def enlarged_maps(maps: Float[Tensor, "n p"], side: int, finest: int) -> Float[Tensor, "n f f"]:
+    """Return maps over p = side x side places on the finest grid, each a distribution again."""
     grid = maps.view(-1, 1, side, side)
     if side != finest:
         grid = interpolate(grid, (finest, finest), mode="bilinear", align_corners=False)

@@ -13,10 +13,15 @@ from persam_dreambooth.diffusion.edm import edm_question
 from persam_dreambooth.diffusion.encode_cache import EncodeCache
 from persam_dreambooth.diffusion.geometry import Placement
 from persam_dreambooth.diffusion.latents import moments
+from persam_dreambooth.diffusion.model_folders import FLAG
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.networks import Networks, predict
 from persam_dreambooth.diffusion.prompts import encode_prompts, with_sizes
-from persam_dreambooth.diffusion.self_attention_capture import captured_maps
+from persam_dreambooth.diffusion.self_attention_capture import (
+    captured_maps,
+    looks_at_places,
+    looks_at_tokens,
+)
 from persam_dreambooth.errors import UserError
 
 NOISE_SEED = 0
@@ -28,11 +33,29 @@ class Attention:
     """What one forward pass looked at; float32, on the device of the UNet."""
 
     of_places: dict[int, Float[Tensor, "_n _n"]]
-    """By the side of the grid of places: how each looks at each; the finest first, rows sum to 1."""
+    """By the side of the grid of places: how each looks at each; the finest first, rows sum to 1. Empty where
+    tokens were asked for."""
     of_tokens: dict[int, Float[Tensor, "_n t"]]
-    """By the same: how each place looks at each token of the prompt; empty where it was not asked for."""
+    """By the same: how each place looks at each token of the prompt; empty where places were asked for."""
     latent_side: int
     """Cells along each side of the latents."""
+
+
+def check_attention(models: Models, *, at_tokens: bool) -> None:
+    """Raise UserError where a UNet has nothing that can be read.
+
+    Args:
+        models: whose UNet.
+        at_tokens: how places look at a prompt is asked for, as well as how they look at each other.
+    """
+    lacking = None if looks_at_places(models.unet) else "has no self-attention over places"
+    if at_tokens and not looks_at_tokens(models.unet):
+        lacking = lacking or "does not look at prompts, so that no word has a place"
+    if lacking is not None:
+        raise UserError(
+            f"{FLAG} {models.name_or_path}: its UNet {lacking}; DiffSeg reads the attention of Stable "
+            "Diffusion 1.x, 2.x or XL. Use another model, or PerSAM-F."
+        )
 
 
 def told_of(models: Models, prompt: str, side: int, device: str | torch.device, flag: str) -> Conditions:
@@ -76,7 +99,7 @@ def look(
     *,
     timestep: int,
     add_noise: bool = False,
-    with_tokens: bool = False,
+    at_tokens: bool = False,
 ) -> Attention:
     """Return the attention of one forward pass, without guidance and without a step of a sampler.
 
@@ -86,22 +109,17 @@ def look(
         conditions: of one example.
         timestep: what the UNet is told of the noise.
         add_noise: whether there is any.
-        with_tokens: read how places look at tokens as well.
+        at_tokens: read how places look at the prompt, instead of at each other, which takes longer.
 
     Raises:
-        UserError: there is no such timestep, or the UNet has no self-attention.
+        UserError: there is no such timestep.
     """
     last = models.noise_scheduler.config.num_train_timesteps - 1
     if timestep > last:
         raise UserError(f"--diffseg_timestep {timestep}: out of range; at most {last} is needed.")
     noisy_latents, told = _asked(models, latents, timestep, add_noise=add_noise)
-    with captured_maps(models.unet, with_tokens=with_tokens) as captured:
+    with captured_maps(models.unet, with_places=not at_tokens, with_tokens=at_tokens) as captured:
         predict(Networks(models.unet, (), models.family), noisy_latents, told, conditions)
-    if not captured.of_places.sums:
-        raise UserError(
-            f"--pretrained_model_name_or_path {models.name_or_path}: its UNet has no self-attention over "
-            "places; DiffSeg reads that of Stable Diffusion 1.x, 2.x or XL. Use --mask_method persam_f."
-        )
     places, tokens = (
         {side: values[0] for side, values in summed.means().items()}
         for summed in (captured.of_places, captured.of_tokens)

@@ -1,7 +1,8 @@
 """One photo's segments in files: the map in colour with a legend, the labels, the subject, and the numbers.
 
 <photo>.png           colours over the photo's size, with the legend below
-<photo>.labels.png    the number of each pixel's segment; 255 where the model did not look
+<photo>.labels.png    the number of each pixel's segment; 255 where the model did not look (with more than 255
+                      segments 16 bits, and 65535)
 <photo>.mask.png      what would be taken for the subject
 <photo>.json          everything in numbers
 """
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import atomic_path, write_text
 from persam_dreambooth.masks.candidates import working_size
+from persam_dreambooth.masks.diffseg.attention import check_attention
 from persam_dreambooth.masks.diffseg.labels import NOT_SHOWN
 from persam_dreambooth.masks.diffseg.nouns import (
     columns_of,
@@ -61,15 +63,17 @@ def write_segments(
         picked: segments that are the subject; none for what the rule takes.
 
     Raises:
-        UserError: a word is not in the caption, a segment that is picked is not there, or the photo cannot be
-            segmented.
+        UserError: a word is not in the caption, a segment that is picked is not there, the photo cannot be
+            segmented, or it would be overwritten.
     """
+    _check_apart(photo.path, out)
     prompt = caption or (None if noun is None else prompt_for(noun))
+    check_attention(diffseg.models, at_tokens=prompt is not None)
     words = _columns(diffseg, caption, nouns)
     own = None if noun is None else columns_of(diffseg.models, prompt, noun)
     segments = diffseg.segment(photo.pixels, prompt, name=str(photo.path))
     labels = segments.labels()
-    missing = sorted(set(picked) - set(np.unique(labels).tolist()))
+    missing = sorted(set(picked) - (set(np.unique(labels).tolist()) - {NOT_SHOWN}))
     if missing:
         raise UserError(
             f"--pick {missing[0]}: no such segment; one of those in the map is needed. Run without --pick."
@@ -82,9 +86,7 @@ def write_segments(
     told = _told(photo, diffseg, segments, labels, names, choice, caption)
     stem = photo.path.stem
     write_mask(out / f"{stem}.mask.png", cleaned(np.isin(labels, choice.chosen)))
-    _save(
-        out / f"{stem}.labels.png", np.where(labels == NOT_SHOWN, 255, labels.clip(0, 254)).astype(np.uint8)
-    )
+    _save(out / f"{stem}.labels.png", _numbered(labels))
     _save(out / f"{stem}.png", picture(photo.pixels, labels, told["segments"]))
     write_text(out / f"{stem}.json", json.dumps(told, indent=2, allow_nan=False) + "\n")
     lines = [_line(segment) for segment in told["segments"]]
@@ -110,7 +112,7 @@ def picture(
         labels: of its pixels.
         segments: as in the JSON, the largest first.
     """
-    colours = np.array([colour_of(number) for number in range(int(labels.max()) + 1)], np.float64)
+    colours = np.array([colour_of(number) for number in range(int(labels.max()) + 1)], np.float32)
     painted = _PAINTED * colours[labels] + (1 - _PAINTED) * pixels
     painted = np.where((labels == NOT_SHOWN)[..., None], pixels, painted).round().astype(np.uint8)
     legend = Image.new("RGB", (max(pixels.shape[1], 280), _LINE * len(segments) + 8), "white")
@@ -123,6 +125,21 @@ def picture(
     below = np.full((painted.shape[0], width, 3), 255, np.uint8)
     below[:, : painted.shape[1]] = painted
     return np.concatenate([below, np.asarray(legend)])
+
+
+def _check_apart(photo: Path, out: Path) -> None:
+    """Raise UserError where the map would take the photo's place, and the mask that of a given one."""
+    if photo.absolute().parent.resolve() == out.resolve():
+        raise UserError(
+            f"--out {out}: the photo is in it, and the map has its name; a folder of their own is needed for "
+            "the results. Name another one."
+        )
+
+
+def _numbered(labels: Int[np.ndarray, "H W"]) -> UInt[np.ndarray, "H W"]:
+    """Return labels as unsigned numbers of 8 bits, or of 16 where there are too many."""
+    kind = np.uint8 if labels.max() < np.iinfo(np.uint8).max else np.uint16
+    return np.where(labels == NOT_SHOWN, np.iinfo(kind).max, labels).astype(kind)
 
 
 def _columns(diffseg: DiffSeg, caption: str | None, nouns: Sequence[str]) -> dict[str, Any]:
@@ -184,7 +201,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
 
 
-def _save(path: Path, pixels: UInt8[np.ndarray, "h w *c"]) -> None:
+def _save(path: Path, pixels: UInt[np.ndarray, "h w *c"]) -> None:
     """Write a picture, atomically."""
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary)

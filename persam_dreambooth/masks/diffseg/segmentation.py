@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from persam_dreambooth.devices import device_named
 from persam_dreambooth.diffusion.conditioning import Conditions
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.masks.diffseg.aggregation import aggregate
-from persam_dreambooth.masks.diffseg.attention import Attention, clean_latents, look, told_of
+from persam_dreambooth.masks.diffseg.attention import Attention, check_attention, clean_latents, look, told_of
 from persam_dreambooth.masks.diffseg.clustering import k_means
 from persam_dreambooth.masks.diffseg.labels import label_map
 from persam_dreambooth.masks.diffseg.merging import anchor_distances, anchor_places, choose_tau, merge
@@ -61,13 +62,15 @@ class DiffSeg:
         device: where it computes.
 
     Raises:
-        UserError: the VAE cannot take squares of the size that is asked for.
+        UserError: the UNet has no self-attention, there is no such device, or the VAE cannot take squares of
+            the size that is asked for.
     """
 
     def __init__(self, models: Models, settings: DiffSegConfig, device: str | torch.device = "cpu") -> None:
+        check_attention(models, at_tokens=False)
         self.models = models
         self.settings = settings
-        self.device = torch.device(device)
+        self.device = device_named(device)
         self.side = settings.diffseg_size or models.default_resolution
         factor = models.vae_scale_factor
         if self.side % factor:
@@ -99,7 +102,7 @@ class DiffSeg:
             name: of the photo, for error texts.
 
         Raises:
-            UserError: the photo is too narrow, or the UNet has no attention that can be read.
+            UserError: the photo is too narrow, or there is no such timestep.
         """
         settings = self.settings
         latents = clean_latents(self.models, square_of(pixels, settings.diffseg_fit, self.side), self.device)
@@ -109,9 +112,11 @@ class DiffSeg:
         inside = cells_inside(size, settings.diffseg_fit, finest, name)
         anchors = anchor_places(min(settings.diffseg_anchors, finest), finest, inside).to(self.device)
         maps = aggregate(seen.of_places, settings.diffseg_weights)
+        # Large: at 128 places a side each copy is a gigabyte.
         seen.of_places.clear()
         proposals, taus = segmented(maps, anchors, settings)
-        tokens = self._look(latents, prompt, with_tokens=True).of_tokens if prompt else {}
+        del maps
+        tokens = self._look(latents, prompt, at_tokens=True).of_tokens if prompt else {}
         return Segments(
             proposals=proposals.cpu(),
             size=size,
@@ -122,9 +127,7 @@ class DiffSeg:
             latent_side=latents.shape[-1],
         )
 
-    def _look(
-        self, latents: Float[Tensor, "1 c h w"], prompt: str, *, with_tokens: bool = False
-    ) -> Attention:
+    def _look(self, latents: Float[Tensor, "1 c h w"], prompt: str, *, at_tokens: bool = False) -> Attention:
         """Return the attention of one pass; what the UNet is told is encoded once for all photos."""
         if prompt not in self._told:
             self._told[prompt] = told_of(self.models, prompt, self.side, self.device, "the prompt")
@@ -134,7 +137,7 @@ class DiffSeg:
             self._told[prompt],
             timestep=self.settings.diffseg_timestep,
             add_noise=self.settings.diffseg_noise,
-            with_tokens=with_tokens,
+            at_tokens=at_tokens,
         )
 
 

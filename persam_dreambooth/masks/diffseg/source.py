@@ -6,6 +6,7 @@ from functools import cached_property
 
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.weights_digest import weights_digest
+from persam_dreambooth.masks.diffseg.attention import check_attention
 from persam_dreambooth.masks.diffseg.nouns import columns_of, prompt_for
 from persam_dreambooth.masks.diffseg.segmentation import DiffSeg
 from persam_dreambooth.masks.diffseg.things import DiffSegThings
@@ -43,6 +44,7 @@ class Source:
         Raises:
             UserError: it cannot be loaded or used, or its tokenizer has nothing for the noun.
         """
+        check_attention(self.models, at_tokens=self.noun is not None)
         if self.noun is not None:
             columns_of(self.models, prompt_for(self.noun), self.noun)
         return DiffSeg(self.models, self.settings, device)

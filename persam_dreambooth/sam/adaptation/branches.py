@@ -69,30 +69,40 @@ class Branches:
     adapters: Mapping[str, LoraLinear]
     backward: Callable[[Tensor], None] = Tensor.backward
     precision: Callable[[], AbstractContextManager] = nullcontext
-    """accelerate's autocast, around the model alone: losses are computed in float32."""
+    """accelerate's autocast, around the image encoder alone, as where the adapter is used: the positions of
+    prompts, masks and losses are computed in float32."""
 
     def look(self, pixel_values: Float[Tensor, "1 3 L L"], prompts: Sequence[Mapping[str, Tensor]]) -> Looked:
         """Return the masks of a photo's prompts by the branch whose mode is on."""
-        with self.precision():
-            return look(self.model, pixel_values, prompts)
+        return look(self.model, pixel_values, prompts, self.precision)
 
 
 def look(
-    model: PreTrainedModel, pixel_values: Float[Tensor, "1 3 L L"], prompts: Sequence[Mapping[str, Tensor]]
+    model: PreTrainedModel,
+    pixel_values: Float[Tensor, "1 3 L L"],
+    prompts: Sequence[Mapping[str, Tensor]],
+    precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Looked:
-    """Return the masks of a photo's prompts, one each, with gradients where they are on."""
+    """Return the masks of a photo's prompts, one each, with gradients where they are on.
+
+    Args:
+        model: with the adapters in it.
+        pixel_values: a photo in the model's square.
+        prompts: from `decoder_prompts`.
+        precision: of the image encoder.
+    """
     family = family_of(model)
-    encoded = family.encode(model, pixel_values)
-    inputs = family.decoder_inputs(encoded.features, encoded.fine_features)
+    with precision():
+        encoded = family.encode(model, pixel_values)
+    features, fine = encoded.features.float(), tuple(level.float() for level in encoded.fine_features)
+    inputs = family.decoder_inputs(features, fine)
     masks, ious = [], []
     for arguments in prompts:
         output = model(**inputs, **arguments, multimask_output=False)
-        masks.append(output.pred_masks[0, :, 0].float())
-        ious.append(output.iou_scores[0, :, 0].float())
+        masks.append(output.pred_masks[0, :, 0])
+        ious.append(output.iou_scores[0, :, 0])
     low_res_logits, side = torch.cat(masks), pixel_values.shape[-1]
-    return Looked(
-        encoded.features[0].float(), low_res_logits, bilinear(low_res_logits, (side, side)), torch.cat(ious)
-    )
+    return Looked(features[0], low_res_logits, bilinear(low_res_logits, (side, side)), torch.cat(ious))
 
 
 def step_on(branches: Branches, view: View, terms: Terms) -> dict[str, float]:

@@ -79,7 +79,7 @@ def resume(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = one_line(error).split(". ")[0].rstrip(".")
+        reason = one_line(error).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: damaged ({reason}). Remove it and start anew.") from error
     if content.get("format") != _FORMAT or content["inputs"] != inputs:
         return None

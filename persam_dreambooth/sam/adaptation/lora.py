@@ -32,20 +32,27 @@ class LoraLinear(nn.Module):
         base: the layer; its weights are kept, not copied.
         parts: which rows of its output each pair changes, by the pair's name.
         rank: of each pair.
+        generator: of A, on the CPU; None is torch's own.
     """
 
-    def __init__(self, base: nn.Linear, parts: Mapping[str, slice], rank: int) -> None:
+    def __init__(
+        self,
+        base: nn.Linear,
+        parts: Mapping[str, slice],
+        rank: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.base = base
         self.parts = dict(parts)
         self.mode: Mode = "student"
-        width, options = base.in_features, {"device": base.weight.device, "dtype": torch.float32}
+        width, device = base.in_features, base.weight.device
         for name, rows in parts.items():
             num_rows = len(range(*rows.indices(base.out_features)))
-            down = nn.Parameter(torch.empty(rank, width, **options))
-            nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-            self.register_parameter(f"{name}_a", down)
-            self.register_parameter(f"{name}_b", nn.Parameter(torch.zeros(num_rows, rank, **options)))
+            # Drawn on the CPU: the same on every device.
+            down = nn.init.kaiming_uniform_(torch.empty(rank, width), a=math.sqrt(5), generator=generator)
+            self.register_parameter(f"{name}_a", nn.Parameter(down.to(device)))
+            self.register_parameter(f"{name}_b", nn.Parameter(torch.zeros(num_rows, rank, device=device)))
 
     def pair(self, name: str) -> tuple[Float[Tensor, "rank d"], Float[Tensor, "rows rank"]]:
         """Return A and B of one part, the teacher's in its mode where it has its own."""
@@ -85,14 +92,11 @@ def add_lora(model: PreTrainedModel, rank: int, seed: int = 0) -> dict[str, Lora
     """
     targets = lora_targets(model)
     model.requires_grad_(False)
-    added = {}
-    # A fork of the global generator: its state stays as it was for whoever uses it next.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for name, (base, parts) in targets.items():
-            parent, _, child = name.rpartition(".")
-            added[name] = LoraLinear(base, parts, rank).train(base.training)
-            setattr(model.get_submodule(parent), child, added[name])
+    added, generator = {}, torch.Generator().manual_seed(seed)
+    for name, (base, parts) in targets.items():
+        parent, _, child = name.rpartition(".")
+        added[name] = LoraLinear(base, parts, rank, generator).train(base.training)
+        setattr(model.get_submodule(parent), child, added[name])
     return added
 
 

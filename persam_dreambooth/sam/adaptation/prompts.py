@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What is known of one thing in a photo: one of the three."""
+    """What is known of one thing in a photo: one of the three, a mask as pixels or as a file."""
 
     box: Box | None = None
     """XYXY in the photo's pixels, both corners inside."""
@@ -27,6 +28,8 @@ class Prompt:
     """For each point: 1 on the thing, 0 beside it."""
     mask: Bool[np.ndarray, "H W"] | None = None
     """Roughly the thing, at the photo's size."""
+    mask_file: Path | None = None
+    """Where the mask is, before it is read."""
 
 
 def mask_box(mask: Bool[np.ndarray, "H W"]) -> Box:

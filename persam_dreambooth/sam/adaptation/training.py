@@ -4,6 +4,7 @@ Everything random follows from (seed, step, photo), so that a run that was stopp
 number of processes changes no more than the order of sums.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.photos import array_digest
 from persam_dreambooth.run import RunFolder, digest_of
 from persam_dreambooth.sam.adaptation import checkpoint
@@ -31,6 +33,7 @@ from persam_dreambooth.sam.adaptation.lora import (
     trained_parameters,
 )
 from persam_dreambooth.sam.adaptation.losses import LossWeights
+from persam_dreambooth.sam.adaptation.processes import add_gradients, asked_to_stop, mean_losses, of_main
 from persam_dreambooth.sam.adaptation.views import consistencies, photos_of_step, step_view
 from persam_dreambooth.sam.adaptation.weak_labels import Labelled
 from persam_dreambooth.settings.adaptation import AdaptConfig, AdaptPlan, plan_of, rate_factor
@@ -124,7 +127,7 @@ def inputs_digest(model: PreTrainedModel, photos: Sequence[Labelled], config: Ad
     prompts = [
         [
             (one.box, *(_digest(array) for array in (one.points, one.labels, one.mask)))
-            for one in photo.prompts
+            for one in photo.read_prompts()
         ]
         for photo in photos
     ]
@@ -144,7 +147,11 @@ def checkpoint_blocks(model: PreTrainedModel) -> None:
 
 
 def steps(run: Adaptation, progress: Progress) -> Iterator[dict[str, float]]:
-    """Do one step after the other from where the run is; yield the losses of each."""
+    """Do one step after the other from where the run is; yield the losses of each.
+
+    Raises:
+        UserError: losses or gradients are no numbers any more.
+    """
     config, plan, accelerator = run.config, run.plan, run.accelerator
     parameters = trained_parameters(run.adapters)
     while progress.step < plan.iterations:
@@ -157,14 +164,14 @@ def steps(run: Adaptation, progress: Progress) -> Iterator[dict[str, float]]:
             if place % accelerator.num_processes == accelerator.process_index:
                 view = step_view(run.branches, run.photos, index, step, config, plan)
                 losses.append(step_on(run.branches, view, run.terms))
-        if accelerator.num_processes > 1:
-            _add_over_processes(accelerator, parameters)
+        add_gradients(accelerator, parameters)
+        told = mean_losses(accelerator, losses)
+        _check_numbers(run, step, told, parameters)
         run.optimizer.step()
         run.optimizer.zero_grad()
         if config.teacher == "ema":
             follow(run.adapters, config.ema_momentum)
         progress.step += 1
-        told = _mean(accelerator, losses)
         progress.anchor_losses.append(told["anchor"])
         yield told
 
@@ -179,7 +186,7 @@ def adapt(run: Adaptation, folder: RunFolder, on_step: Callable[[int], object]) 
 
     Raises:
         Interrupted: a signal asked the run to stop; a checkpoint was written.
-        UserError: a checkpoint is damaged.
+        UserError: a checkpoint is damaged, or the losses are no numbers any more.
     """
     looked_at = run.photos[:: -(-len(run.photos) // _LOOKED_AT)]
     progress = checkpoint.resume(folder.path, run.adapters, run.optimizer, run.inputs) or Progress()
@@ -194,7 +201,7 @@ def adapt(run: Adaptation, folder: RunFolder, on_step: Callable[[int], object]) 
                 progress.stopped = None if last else why_stop(progress, run.config.evaluation_steps)
             if main:
                 folder.log({"step": done, **told})
-            stops = request.signum is not None
+            stops = asked_to_stop(run.accelerator, request)
             if main and (stops or progress.stopped or done % run.config.checkpointing_steps == 0 or last):
                 _save(run, progress, folder.path)
             if stops:
@@ -222,7 +229,7 @@ def why_stop(progress: Progress, evaluation_steps: int) -> str | None:
 def _look(run: Adaptation, progress: Progress, photos: Sequence[Labelled]) -> None:
     """Measure how well the masks keep to the weak labels, and remember the adapters if they are the best."""
     values = consistencies(run.branches, photos, run.plan)
-    mean = sum(values) / len(values)
+    mean = of_main(run.accelerator, sum(values) / len(values))
     progress.looks.append([progress.step, mean])
     if mean > progress.best:
         progress.best, progress.best_step = mean, progress.step
@@ -239,7 +246,9 @@ def _result(run: Adaptation, progress: Progress) -> Adapted:
     reverted = run.plan.selects and should_revert(source, adapted)
     weights = lora_weights(run.adapters)
     if reverted:
-        weights = {name: value * 0 if name.endswith(".b") else value for name, value in weights.items()}
+        weights = {
+            name: torch.zeros_like(value) if name.endswith(".b") else value for name, value in weights.items()
+        }
         set_lora_weights(run.adapters, weights)
     return Adapted(weights, source, adapted, reverted, progress)
 
@@ -260,21 +269,17 @@ def _checkpointed(function: Callable, *args: object, **kwargs: object) -> object
     return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False, **kwargs)
 
 
-def _add_over_processes(accelerator: Accelerator, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Add the gradients of all processes; one without a photo in this step has none."""
-    for parameter in parameters:
-        own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        parameter.grad = accelerator.reduce(own, reduction="sum")
-
-
-def _mean(accelerator: Accelerator, losses: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of a step's losses over its photos, in all processes."""
-    names = ("self", "anchor", "contrast")
-    rows = [[one[name] for name in names] for one in losses]
-    sums = torch.tensor([[1.0, *row] for row in rows] or [[0.0] * 4], device=accelerator.device).sum(dim=0)
-    if accelerator.num_processes > 1:
-        sums = accelerator.reduce(sums, reduction="sum")
-    return dict(zip(names, (sums[1:] / sums[0]).tolist(), strict=True))
+def _check_numbers(
+    run: Adaptation, step: int, told: dict[str, float], parameters: Sequence[torch.nn.Parameter]
+) -> None:
+    """Raise UserError where a step's losses or gradients are no numbers; the adapters are not touched yet."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if all(map(math.isfinite, told.values())) and all(bool(one.isfinite().all()) for one in gradients):
+        return
+    raise UserError(
+        f"--learning_rate {run.plan.learning_rate:g}: losses or gradients of step {step + 1} are no numbers "
+        "any more; finite ones are needed. Use a lower rate, or --mixed_precision no."
+    )
 
 
 def _digest(array: np.ndarray | None) -> str | None:

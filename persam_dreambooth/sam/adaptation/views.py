@@ -63,7 +63,7 @@ def view_of(
         device: where the model is.
     """
     flips = draw_flips(rng, plan.flips)
-    prompts = photo.prompts
+    prompts = photo.read_prompts()
     if len(prompts) > config.max_masks:
         chosen = np.sort(rng.choice(len(prompts), config.max_masks, replace=False))
         prompts = [prompts[i] for i in chosen]
@@ -109,15 +109,20 @@ def masks_of(
     family, frame = family_of(model), _frame(model, photo.size, plan.input)
     values = pixel_values(family, read_photo(photo.path).pixels, frame, plan.input).to(model.device)
     arguments = decoder_prompts(
-        photo.prompts if prompts is None else prompts, frame, _prompt_side(model), plan.coarse, model.device
+        photo.read_prompts() if prompts is None else prompts,
+        frame,
+        _prompt_side(model),
+        plan.coarse,
+        model.device,
     )
     looked = branches.look(values, arguments)
-    return (to_photo(looked.low_res_logits, frame) > 0).cpu().numpy()
+    # One at a time: photos are large, and SAM's own prompts may be a hundred.
+    return np.stack([(to_photo(one[None], frame)[0] > 0).cpu().numpy() for one in looked.low_res_logits])
 
 
 def consistencies(branches: Branches, photos: Sequence[Labelled], plan: AdaptPlan) -> list[float]:
     """Return, for each photo, how well its masks keep to its weak labels, 0 to 1."""
-    return [mean_consistency(masks_of(branches, photo, plan), photo.prompts) for photo in photos]
+    return [mean_consistency(masks_of(branches, photo, plan), photo.read_prompts()) for photo in photos]
 
 
 def automatic_prompts(segmenter: Segmenter, photo: Photo, kind: Literal["box", "point"]) -> list[Prompt]:

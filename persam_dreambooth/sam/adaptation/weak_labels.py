@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from persam_dreambooth.errors import UserError, did_you_mean
 from persam_dreambooth.photos import list_photos, read_mask, read_photo
@@ -23,6 +24,17 @@ class Labelled:
     prompts: list[Prompt] = field(default_factory=list)
     automatic: bool = False
     """The prompts are SAM's own, not a person's."""
+
+    def read_prompts(self) -> list[Prompt]:
+        """Return the prompts, with the pixels of coarse masks: a thousand at once would not fit.
+
+        Raises:
+            UserError: a mask's file is not there any more, or another one.
+        """
+        return [
+            one if one.mask_file is None else Prompt(mask=_read_coarse(one.mask_file, self))
+            for one in self.prompts
+        ]
 
     @property
     def stem(self) -> str:
@@ -76,6 +88,7 @@ def _boxes(path: Path, photos: Mapping[str, Labelled]) -> dict[str, list[Prompt]
     for name, values in _read_json(path, "--boxes").items():
         where = f"--boxes {path}"
         photo = _photo(where, name, photos)
+        _check_first(where, name, photo, found)
         array = _numbers(where, name, values, 4, "left, top, right, bottom")
         for left, top, right, bottom in array.tolist():
             text = f"{left:g} {top:g} {right:g} {bottom:g}"
@@ -94,6 +107,7 @@ def _points(path: Path, photos: Mapping[str, Labelled]) -> dict[str, list[Prompt
     for name, values in _read_json(path, "--points").items():
         where = f"--points {path}"
         photo = _photo(where, name, photos)
+        _check_first(where, name, photo, found)
         things = values if _depth(values) == 3 else [values]
         found[photo.stem] = [_points_of_thing(where, name, thing, photo) for thing in things]
     return found
@@ -121,8 +135,16 @@ def _masks(folder: Path, photos: Mapping[str, Labelled]) -> dict[str, list[Promp
     found = {}
     for path in list_photos(folder):
         photo = _photo(f"--masks {folder}", path.name, photos, by_stem=True)
-        found[photo.stem] = [Prompt(mask=read_mask(path, photo.size, "--masks"))]
+        _check_first(f"--masks {folder}", path.name, photo, found)
+        # What is wrong with it is said now; its pixels are read again when they are needed.
+        _read_coarse(path, photo)
+        found[photo.stem] = [Prompt(mask_file=path)]
     return found
+
+
+def _read_coarse(path: Path, photo: Labelled) -> Bool[np.ndarray, "H W"]:
+    """Return the pixels of a photo's coarse mask."""
+    return read_mask(path, photo.size, "--masks")
 
 
 def _read_json(path: Path, flag: str) -> dict[str, object]:
@@ -157,6 +179,15 @@ def _photo(where: str, name: str, photos: Mapping[str, Labelled], *, by_stem: bo
             f"{did_you_mean(name, names)}"
         )
     return photo
+
+
+def _check_first(where: str, name: str, photo: Labelled, found: Mapping[str, object]) -> None:
+    """Raise UserError where a photo has labels already, under its name with or without the suffix."""
+    if photo.stem in found:
+        raise UserError(
+            f"{where}: {name} is the second label of {photo.path.name}; one for each photo is needed. Write "
+            "several things as a list, or remove one of the two."
+        )
 
 
 def _depth(values: object) -> int:
