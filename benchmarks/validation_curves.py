@@ -20,7 +20,7 @@ from truth_pictures import COLOURS, INK, RIGHT, SUPERSAMPLE, Panel, beside, labe
 
 from persam_dreambooth.leakage.features import ct_features
 from persam_dreambooth.leakage.validation.outcomes import SCORES
-from persam_dreambooth.leakage.validation.plan import LEAKS, pictures_of
+from persam_dreambooth.leakage.validation.plan import AGAIN, AREAS, LEAKS, SUBJECTS, pictures_of
 from persam_dreambooth.leakage.validation.presets import PRESETS
 from persam_dreambooth.leakage.validation.protocol import validate
 from persam_dreambooth.leakage.validation.toy_cases import toy_data
@@ -77,7 +77,7 @@ def examples(level: float = 0.5) -> Image.Image:
 def tables(records: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """Return the numbers of the records as tables in Markdown."""
     lines = [
-        "| data, features | score | paste ρ | blend ρ | palette ρ | scene ρ | found from (paste, blend, "
+        "| features | score | paste ρ | blend ρ | palette ρ | scene ρ | found from (paste, blend, "
         "palette, scene) | false alarms | look-alikes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -89,20 +89,43 @@ def tables(records: Sequence[tuple[str, dict[str, Any]]]) -> str:
             smallest = ", ".join(_level(mode) for mode in modes)
             alarms = [_alarms(found["false_alarms"][kind]) for kind in ("benign", "look_alike")]
             lines.append(f"| {title} | {score} | {rho} | {smallest} | {alarms[0]} | {alarms[1]} |")
-    lines += [
-        "",
-        "| data, features | mode | level | mean attribution | d_z | power |",
-        "|---|---|---|---|---|---|",
-    ]
+    return "\n".join([*lines, "", *_means(records), "", *_harmless(records)])
+
+
+def _means(records: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Return the table of the mean attribution and of the power at every level."""
+    levels = sorted({float(level) for _, record in records for level in record["levels"]})
+    heads = [f"mean at {level:g}" for level in (0, *levels)]
+    heads.append(f"power at {', '.join(f'{level:g}' for level in levels)}")
+    lines = [f"| features | mode | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
     for title, record in records:
         found = record["scores"]["attribution"]
-        lines.append(f"| {title} | base | | {found['base']:.3f} | | |")
         for mode, told in found["modes"].items():
-            for level, at in told["levels"].items():
-                power = "–" if at["power"] is None else f"{at['power']:.2f}"
-                effect = "–" if at["d_z"] is None else f"{at['d_z']:.2f}"
-                lines.append(f"| | {mode} | {level} | {at['mean']:.3f} | {effect} | {power} |")
-    return "\n".join(lines)
+            at = [told["levels"].get(str(level)) for level in levels]
+            means = " | ".join("–" if one is None else f"{one['mean']:.3f}" for one in at)
+            powers = ", ".join("–" if one is None else _two(one["power"]) for one in at)
+            lines.append(f"| {title} | {mode} | {found['base']:.3f} | {means} | {powers} |")
+    return lines
+
+
+def _harmless(records: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Return the table of the mean changes where nothing leaks."""
+    modes = (AGAIN, *AREAS, *SUBJECTS)
+    lines = [f"| features | {' | '.join(modes)} |", "|---" * (1 + len(modes)) + "|"]
+    for title, record in records:
+        found = record["scores"]["attribution"]["harmless"]
+        lines.append(f"| {title} | {' | '.join(_change(found.get(mode)) for mode in modes)} |")
+    return lines
+
+
+def _change(told: dict[str, float] | None) -> str:
+    """Return a mean change with its interval."""
+    return "–" if told is None else f"{told['change']:+.3f} [{told['low']:+.3f}, {told['high']:+.3f}]"
+
+
+def _two(value: float | None) -> str:
+    """Return a number with two digits behind the point."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _mean(rows: Sequence[dict[str, Any]], mode: str, level: float) -> float:

@@ -98,13 +98,13 @@ def full_result(**options):
         "masked": {"losses": [[1, 0.6], [2, 0.3]], "background_influence": 0.0},
     }
     result["proof"] = {"masked": {"nan_canary": "pass", "weights_sha256": ["ab" * 32, "ab" * 32]}}
-    result["validation"] = {"rho_paste": 0.78, "false_alarm": 0.05, "smallest_share": None}
+    result["validation"] = {"rho_paste": 0.78, "power_10": 1.0, "false_alarm": 0.05, "smallest_share": None}
     result["warnings"] = ["one scene & little else"]
     result["config"]["features"] = {"name": "ct", "version": 1, "digest": "cd" * 32, "num_features": 22}
     result["config"]["decoys"] = {"source": "48 <places>", "k": 19, "bank_size": 400, "chance": 0.05}
     result["inputs"] = {
         "photos": [{"own_attribution": own, "grid": list(GRID)} for own in (0.62, 0.08)],
-        "base": "ef" * 32,
+        "base": {"folder": "a-base", "digest": "ef" * 32},
         "models": {"plain": {"folder": "plain", "digest": "12" * 32}},
     }
     return result

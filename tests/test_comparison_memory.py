@@ -1,4 +1,4 @@
-"""What a comparison keeps on disk and reads from runs: features, found subjects, curves, masks, samples."""
+"""What a comparison keeps on disk and reads from runs: features, curves, masks, samples."""
 
 import json
 
@@ -11,11 +11,10 @@ from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.album import read_album
 from persam_dreambooth.leakage.feature_cache import KeptFeatures, kept
 from persam_dreambooth.leakage.features import load_features
-from persam_dreambooth.leakage.finder import remembering
 from persam_dreambooth.leakage.planning import compared_with, known_sample
 from persam_dreambooth.leakage.provenance import poorly_seen
 from persam_dreambooth.leakage.training_record import proof_of, training_of
-from persam_dreambooth.photos import array_digest, sample_images
+from persam_dreambooth.photos import sample_images
 
 
 @pytest.fixture
@@ -65,26 +64,6 @@ def test_features_are_computed_once_and_come_back_to_the_bit(album, tmp_path):
 def test_what_is_faster_to_compute_is_not_kept(tmp_path):
     features = load_features("ct")
     assert kept(features, tmp_path) is features
-
-
-def test_a_found_subject_is_remembered_and_so_is_that_there_is_none(album, tmp_path):
-    (first, mask), (second, _), _ = album.pairs
-    asked = []
-
-    def make():
-        def find(pixels):
-            asked.append(array_digest(pixels))
-            return mask if np.array_equal(pixels, first) else None
-
-        return find
-
-    for _ in range(2):
-        find = remembering(make, tmp_path / "kept", "references")
-        assert np.array_equal(find(first), mask)
-        assert find(second) is None
-    assert len(asked) == 2
-    assert remembering(make, tmp_path / "kept", "other references")(second) is None
-    assert len(asked) == 3
 
 
 def test_what_a_run_says_of_its_training(tmp_path):

@@ -14,6 +14,7 @@ from persam_dreambooth.diffusion.models import build_pipeline
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.album import read_album
 from persam_dreambooth.leakage.decoys import (
+    photos_through_vae,
     place_decoys,
     read_decoys,
     resized_mask,
@@ -195,11 +196,28 @@ def test_photos_take_the_way_through_the_vae_once(tmp_path):
         assert mask.mean() == pytest.approx(album.masks[photo.stem].mask.mean(), abs=0.02)
 
 
+def test_decoys_of_a_folder_take_it_too(tmp_path):
+    found = read_decoys(write_places(tmp_path / "decoys", count=3), 3)
+    seen = photos_through_vae(found, tmp_path / "kept", digest="x", side=32, load=tiny_models, device="cpu")
+    for before, after in zip(found, seen, strict=True):
+        assert np.array_equal(after.pixels, round_trip(tiny_models(), before.pixels, 32))
+        assert not np.array_equal(after.pixels, before.pixels)
+
+
 def test_a_mask_at_half_the_size_is_subject_where_half_of_it_is():
     mask = np.zeros((4, 4), bool)
     mask[:2, :2] = mask[2, 2] = mask[0, 2] = mask[0, 3] = True
     assert resized_mask(mask, (2, 2)).tolist() == [[True, True], [False, False]]
     assert resized_mask(mask, (4, 4)) is mask
+
+
+def test_a_subject_thinner_than_a_drawn_pixel_does_not_vanish():
+    """An empty mask could not be cut out: the comparison would stop after hours of drawing."""
+    mask = np.zeros((64, 64), bool)
+    mask[10:12, 33] = True
+    small = resized_mask(mask, (8, 8))
+    assert small.sum() == 1
+    assert small[1, 4]
 
 
 def test_records_of_pictures_are_plain(drawn):

@@ -1,9 +1,12 @@
 """Which scene a picture shows: the own one must fit best; the base model and CLIP as judges."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from leakage_cases import disc, place, with_subject
+from safetensors.torch import load_file, save_file
 from tiny_pipelines import build_tokenizer, tiny_models
 from tiny_towers import clip_config, loud
 from transformers import CLIPModel
@@ -87,3 +90,16 @@ def test_clip_as_a_judge_of_pictures(clip_folder):
 def test_no_clip_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"^--scene_judge clip:.*cannot be loaded .*; a CLIP model with its"):
         load_clip(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("flaw", ["no text tower", "cut off"])
+def test_half_a_clip_is_an_error_and_never_random_weights(clip_folder, tmp_path, flaw):
+    shutil.copytree(clip_folder, tmp_path / "clip")
+    path = tmp_path / "clip" / "model.safetensors"
+    if flaw == "cut off":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        weights = load_file(path)
+        save_file({name: value for name, value in weights.items() if "text_model" not in name}, path)
+    with pytest.raises(UserError, match=r"^--scene_judge clip:.*a CLIP model with its text tower"):
+        load_clip(tmp_path / "clip")

@@ -1,7 +1,6 @@
 """The report's drawings: axes, bars, paths and outlines, with coordinates worked out by hand."""
 
 import re
-from itertools import pairwise
 
 import pytest
 from report_cases import NASTY, Page, around
@@ -79,6 +78,16 @@ def test_prompts_of_one_value_do_not_hide_each_other():
     assert NASTY in Page(drawn).text
 
 
+def test_more_dots_than_can_be_pointed_at_have_no_names():
+    found = around(0.5)
+    axis = charts.bar_axis("leak", [found], [])
+    for count, names in ((charts.MAX_NAMED_DOTS, charts.MAX_NAMED_DOTS), (charts.MAX_NAMED_DOTS + 1, 0)):
+        dots = {f"prompt {number}": number % 2 for number in range(count)}
+        drawn = charts.bar("leak", "x", found, dots, axis, LOOKS["plain"])
+        assert drawn.count("<title>prompt") == names
+        assert {x for (x,) in numbers(drawn, "circle", "dot", "cx")} == {10, 330}
+
+
 def test_differences_stand_about_zero_in_the_middle():
     entry = {"arm": "masked", "minus": "plain", "leak": {"mean": -0.5, "low": -0.75, "high": -0.25, "n": 8}}
     axis = charts.difference_axis("leak", [entry], [{"a": -0.5}])
@@ -151,14 +160,6 @@ def test_the_base_model_and_the_photos_are_marked():
     assert marks[1][2:] == pytest.approx((0.6 - 0.02, 1.0))
     truth = {"arms": {"base": {"leak": around(0.1), "trait_likeness": around(0.2)}}}
     assert pareto.anchors(truth, "leak", "trait_likeness") == [("base", "base model", 0.1, 0.2)]
-
-
-def test_the_names_at_the_ends_do_not_lie_on_each_other():
-    arms = ["plain", "masked", "strict", "prior"]
-    points = [{"arm": arm, "step": None, "x": around(0.3), "y": around(0.5)} for arm in arms]
-    drawn = pareto.pareto_chart(points, [], "excess", "likeness", looks.looks_of(arms))
-    heights = sorted(y for (y,) in numbers(drawn, "text", "name", "y"))
-    assert all(below - above >= 15 for above, below in pairwise(heights))
 
 
 def test_every_arm_has_a_shape_of_its_own_and_one_of_three_hues():

@@ -10,8 +10,9 @@ from report_cases import HITS, LEAKING, NASTY, Page, full_result, write
 from persam_dreambooth.leakage.comparison import summarise
 from persam_dreambooth.leakage.report import material, page
 from persam_dreambooth.leakage.report.photos import risk
+from persam_dreambooth.leakage.report.trust import trust
 from persam_dreambooth.leakage.report.verdict import first_sentence
-from persam_dreambooth.leakage.report.words import embedded, text
+from persam_dreambooth.leakage.report.words import embedded, table, text
 
 SECTIONS = [
     "pareto", "bars", "differences", "evidence", "matches", "photos", "training", "trust", "table", "method",
@@ -101,7 +102,7 @@ def test_hostile_text_stays_text(tmp_path):
 
 
 def test_the_numbers_are_those_of_the_json(whole):
-    _, read, folder = whole
+    html, read, folder = whole
     told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     leak = told["arms"]["plain"]["leak"]
     assert leak["mean"] == 0.75
@@ -110,10 +111,13 @@ def test_the_numbers_are_those_of_the_json(whole):
     for condition in told["claim"]["conditions"]:
         assert condition["text"] in read.text
     assert f"{told['claim']['met']} of 4 conditions met" in read.text
-    assert "plain, step 200" in read.text
+    assert "plain at step 200: " in html
     assert "rank correlation with the true share: 0.78" in read.text
     assert "false alarms: 5 %" in read.text
-    assert "smallest share found with power 0.8: cannot be told" in read.text
+    assert "smallest leak that is found reliably: none of those tried" in read.text
+    assert "a leak of 10 % of the background is found: yes" in read.text
+    assert f"a-base {'ef' * 6}" in read.text
+    assert f"plain: plain {'12' * 6}" in read.text
     assert "bitwise equal" in read.text
     assert "exactly 0" in read.text
     assert "41 %" in read.text
@@ -185,6 +189,54 @@ def test_steps_that_were_not_measured_are_said_not_to_be(tmp_path):
     read = Page(write(result, tmp_path).read_text(encoding="utf-8"))
     assert "Steps were not measured" in read.text
     assert "step 200" not in read.text
+
+
+def test_noise_is_promised_only_of_pictures_that_were_drawn_here(tmp_path):
+    """`score` measures pictures of any program: it knows nothing of their noise."""
+    result = full_result()
+    elsewhere = Page(write(result, tmp_path / "a").read_text(encoding="utf-8")).text
+    result["config"]["sampler"] = {"name": "DDIM", "noise": {"0": "ab"}}
+    here = Page(write(result, tmp_path / "b").read_text(encoding="utf-8")).text
+    for words in ("the same noise for every arm", "Every arm drew the same prompts from the same noise"):
+        assert (words in here, words in elsewhere) == (True, False)
+    assert "they were drawn elsewhere" in elsewhere
+    assert "they were drawn elsewhere" not in here
+    assert "Every row is one prompt" in elsewhere
+
+
+def test_of_a_certificate_the_page_tells_the_first_line_and_the_numbers():
+    lines = "--background blur: the background had influence\n  loss masks: equal"
+    told = {"text": lines, "nan_canary": "fail", "input_share": 0.33, "promised": False, "equal": {"a": 1}}
+    read = Page(trust({"arms": {}, "proof": {"blur": told}}))
+    assert "--background blur: the background had influence; NaN canary: fail" in read.text
+    assert "lies on the background 33 %" in read.text
+    assert "loss masks" not in read.text
+
+
+@pytest.mark.parametrize(
+    ("presence", "told"),
+    [
+        (
+            {"threshold": 0.7123, "lost": 0.0, "caught": 1.0, "num_base": 14, "num_places": 1},
+            "below a resemblance of 0.71 it counts as missing, as in 0 % of 14 pictures by the base model "
+            "and 100 % of 1 place without it",
+        ),
+        (
+            {"threshold": None, "lost": None, "caught": None},
+            "whatever looks most like it was taken for it: no line between there and missing was found",
+        ),
+    ],
+)
+def test_from_when_on_a_subject_is_missing_is_told(presence, told):
+    arms = {"plain": {"subject_missing": 1, "num_pictures": 8}}
+    read = Page(trust({"arms": arms, "config": {"mask": {"presence": presence}}}))
+    assert f"plain 1 of 8; such a picture is counted, with all of it as background; {told}" in read.text
+
+
+def test_words_begin_at_one_line_and_numbers_end_at_one():
+    read = Page(table([[("Arms", 1), ("Measure", 1), ("p", 1)]], [["a", "b", "0.1"]], "", num_names=2))
+    assert [own.get("class") for own in read.all("td")] == ["words", None]
+    assert [own.get("class") for own in read.all("th")] == [None, "words", None, None]
 
 
 def test_a_prompt_that_does_not_count_says_why(tmp_path):

@@ -1,16 +1,11 @@
-"""Leakage where the truth is known, by hand: leak, agreement, likeness of single pictures; and the finder."""
-
-from pathlib import Path
+"""Leakage where the truth is known, by hand: leak, agreement, likeness of single pictures."""
 
 import numpy as np
 import pytest
 import torch
-from sam_models import constant_segmenter, random_segmenter, scene
 
-from persam_dreambooth.leakage.finder import subject_finder
 from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.truth import Truth, verdicts, verdicts_of
-from persam_dreambooth.photos import Photo, array_digest
 from persam_dreambooth.toyworld.classifier import HEADS, Classifier, Judgement
 from persam_dreambooth.toyworld.subjects.traits import TRAITS, traits_of
 
@@ -84,22 +79,3 @@ def test_pictures_of_any_size_are_judged():
     assert all(one.predicted_background in HEADS["background"] for one in found)
     assert verdicts(pictures[:1], truth)[0].trait_likeness == pytest.approx(found[0].trait_likeness, abs=1e-6)
     assert verdicts([], truth) == []
-
-
-def photo() -> tuple[Photo, np.ndarray]:
-    pixels, mask = scene(96, 128)
-    return Photo(path=Path("00.png"), pixels=pixels, digest=array_digest(pixels)), mask
-
-
-def test_the_finder_returns_a_mask_of_the_pictures_size():
-    find = subject_finder(random_segmenter(), *photo())
-    mask = find(scene(80, 64, seed=3)[0])
-    assert mask.shape == (80, 64)
-    assert mask.dtype == bool
-    assert 0 < mask.sum() < mask.size
-
-
-@pytest.mark.parametrize("logit", [-1.0, 1.0])
-def test_a_subject_that_is_not_found_is_none(logit):
-    find = subject_finder(constant_segmenter(logit), *photo())
-    assert find(scene(80, 64, seed=3)[0]) is None

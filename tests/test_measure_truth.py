@@ -107,16 +107,19 @@ def test_a_panel_puts_points_between_its_axes():
 def record():
     rows = [{"mode": "base", "level": 0.0, "attribution": value} for value in (0.02, 0.04)]
     rows += [{"mode": "paste", "level": level, "attribution": level} for level in (0.5, 0.1, 0.5)]
-    response = {"rho": 0.9, "ranking": 1.0, "smallest_share": 0.1, "levels": {}}
+    response = {"rho": 0.9, "ranking": 1.0, "smallest_share": 0.1}
+    response["levels"] = {"0.1": {"mean": 0.08, "power": 0.5}, "0.5": {"mean": 0.4, "power": None}}
     told = {
         "base": 0.03,
         "modes": {"paste": response},
         "false_alarms": {"benign": {"rate": 0.1, "count": 1, "tests": 10}, "look_alike": None},
+        "harmless": {"again": {"change": -0.01, "low": -0.02, "high": 0.03}},
     }
     scores = dict.fromkeys(("attribution", "copy_rate", "style_shift", "max_cosine"), told)
     return {
         "rows": rows,
         "scores": scores,
+        "levels": [0.1, 0.5],
         "banks": {"chance": 0.05},
         "features": {"name": "ct"},
         "data": "drawn",
@@ -131,6 +134,11 @@ def test_curves_begin_where_nothing_leaks():
 def test_tables_say_from_where_leaks_are_found():
     text = tables([("toy, ct", record())])
     assert "| toy, ct | attribution | 0.90 | – | – | – | 0.1, –, –, – | 1/10 | – |" in text
+    # Those of docs/leakage_validation.md, column by column.
+    assert "| features | mode | mean at 0 | mean at 0.1 | mean at 0.5 | power at 0.1, 0.5 |" in text
+    assert "| toy, ct | paste | 0.030 | 0.080 | 0.400 | 0.50, – |" in text
+    assert "| features | again | benign | look_alike | subject | bad_mask |" in text
+    assert "| toy, ct | -0.010 [-0.020, +0.030] | – | – | – | – |" in text
 
 
 def test_the_script_draws_records(tmp_path, monkeypatch, capsys):

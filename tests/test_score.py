@@ -155,10 +155,12 @@ def test_folders_that_cannot_be_used(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ((), "no folders in it"),
+        ((), "--pictures: not given, nor --manifest; one of the two is needed"),
+        (("--pictures", "{0}/decoys", "--manifest", "m.csv"), "given together with --manifest m.csv; one of"),
         (("--pictures", "{0}/decoys"), "no folders in it"),
+        (("--pictures", "{0}/decoys", "--device", "gpu"), "--device gpu: cannot be used"),
         (("--features", "dift"), "--features dift: read from a base model, which this command does not load"),
-        (("--num_banks", "6"), "5 pictures; 6 banks need at least one each"),
+        (("--pictures", "{0}/pictures", "--num_banks", "6"), "5 pictures; 6 banks need at least one each"),
     ],
 )
 def test_what_score_refuses(folder, tmp_path, capsys, more, said, monkeypatch):

@@ -8,6 +8,7 @@ from leakage_cases import disc, place, with_subject
 from PIL import Image
 
 from persam_dreambooth.cli import main
+from persam_dreambooth.commands.validate import _folders
 from persam_dreambooth.leakage.validation.presets import PRESETS
 from persam_dreambooth.photos import write_mask
 
@@ -67,6 +68,9 @@ def test_a_failed_gate_is_exit_code_1(album, tmp_path, capsys):
         (["--num_banks", "0"], "error: --num_banks 0: out of range; at least 1 is needed."),
         (["--photos", "nowhere", "--masks", "m"], "error: --masks m: no such folder"),
         (["--features", "colour"], "error: --features colour: there are no such features"),
+        (["--seed", "-1"], "error: --seed -1: out of range; at least 0 is needed."),
+        (["--device", "gpu"], "error: --device gpu: cannot be used"),
+        (["--features", "dift", "--base", "nowhere"], "error: --base nowhere: "),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(flags, text, tmp_path, monkeypatch, capsys):
@@ -87,6 +91,13 @@ def test_albums_without_enough_other_places_are_an_error(tmp_path, capsys):
         main(["validate", "--photos", str(tmp_path / "photos"), "--masks", str(tmp_path / "masks")])
     assert stopped.value.code == 2
     assert "3 pictures of other places than cat's; at least 24 are needed" in capsys.readouterr().err
+
+
+def test_a_folder_of_masks_beside_the_photos_is_no_subject(tmp_path):
+    write_album(tmp_path / "cat", tmp_path / "cat" / "masks", 1)
+    assert _folders(tmp_path / "cat") == []
+    (tmp_path / ".cache").mkdir()
+    assert _folders(tmp_path) == [tmp_path / "cat"]
 
 
 def test_presets_can_tell_a_leak_of_one_subject():

@@ -166,6 +166,49 @@ def test_too_few_base_pictures_are_no_validation():
     assert validate_on([], [], [], ct_features(), hosts=hosts) is None
 
 
+def filled():
+    """A picture that is all subject."""
+    return place(3), np.ones((128, 128), dtype=bool)
+
+
+def test_photos_that_are_all_subject_take_no_part():
+    """Held out in turn, the only photo with a background would leave none: `compare` must not end so."""
+    album = [*photos(7, count=1), filled(), filled()]
+    told = validate_on(
+        *zip(*album, strict=True),
+        [place(50 + number) for number in range(NUM_BANKS)],
+        ct_features(),
+        hosts=[(host(number).pixels, disc()) for number in range(900, 905)],
+        num_banks=NUM_BANKS,
+    )
+    assert told["rho_paste"] > 0.6
+    assert "rho_scene" not in told
+    hosts = [(host(900 + number).pixels, disc()) for number in range(5)]
+    assert validate_on(*zip(filled(), strict=True), [], ct_features(), hosts=hosts) is None
+
+
+def test_base_pictures_that_are_all_subject_are_no_validation():
+    album = photos(7)
+    decoys = [place(50 + number) for number in range(NUM_BANKS)]
+    hosts = [filled()] * 6 + [(host(900).pixels, disc())] * 4
+    assert (
+        validate_on(*zip(*album, strict=True), decoys, ct_features(), hosts=hosts, num_banks=NUM_BANKS)
+        is None
+    )
+
+
+def test_a_place_that_no_look_shows_is_not_planted():
+    shot = Shot(*filled())
+    one = replace(case(0), photos=[shot])
+    assert {made.mode for made in pictures_of(one, 0, LEVELS, 0)} == {
+        "base",
+        "again",
+        "benign",
+        "subject",
+        "bad_mask",
+    }
+
+
 def test_other_albums_are_hosts_and_decoys():
     albums = {name: [host(10 * number + k) for k in range(5)] for number, name in enumerate("abcd")}
     made = album_data(albums, [], num_hosts=6, num_banks=7)

@@ -37,9 +37,11 @@ def compare(
     if drawing.base_pictures is not None:
         check_writable(drawing.base_pictures, "--base_pictures")
     from persam_dreambooth.commands.told import command_line, tell
+    from persam_dreambooth.devices import device_named
     from persam_dreambooth.leakage.planning import build_plan
     from persam_dreambooth.leakage.stages import run
 
+    device_named(device)
     plan = build_plan(choice, material, drawing, out=out, device=device)
     result, page = run(
         plan,

@@ -13,7 +13,7 @@ from persam_dreambooth.settings.comparison import Material
 def score(
     *,
     material: Annotated[Material, tyro.conf.arg(name="")],
-    pictures: Path = Path(),
+    pictures: Path | None = None,
     manifest: Path | None = None,
     minus: str | None = None,
     out: Path = Path("output/score"),
@@ -28,7 +28,7 @@ def score(
 
     Args:
         material: Photos and what they are held against; --decoys is needed here.
-        pictures: Folder with a folder for each model.
+        pictures: Folder with a folder for each model; this or --manifest is needed.
         manifest: CSV or JSON file that lists the pictures, instead.
         minus: Name of the model that the others are compared with; without it, "plain", or the first.
         out: Folder for report.json and report.html.
@@ -45,11 +45,27 @@ def score(
             "--features dift: read from a base model, which this command does not load; others are needed. "
             "Use `compare`, or take efficientnet."
         )
+    if (pictures is None) == (manifest is None):
+        both = (
+            "not given, nor --manifest" if manifest is None else f"given together with --manifest {manifest}"
+        )
+        raise UserError(
+            f"--pictures{'' if pictures is None else f' {pictures}'}: {both}; one of the two is needed: a "
+            "folder with a folder of pictures for each model, or a file that lists them."
+        )
     check_writable(out, "--out")
     from persam_dreambooth.commands.told import command_line, tell
+    from persam_dreambooth.devices import device_named
     from persam_dreambooth.leakage.scoring import score_pictures
 
+    device_named(device)
     result, page = score_pictures(
-        material, pictures, manifest, minus=minus, out=out, device=device, commands=[command_line()]
+        material,
+        pictures or Path(),
+        manifest,
+        minus=minus,
+        out=out,
+        device=device,
+        commands=[command_line()],
     )
     tell(result, page, as_json=json)

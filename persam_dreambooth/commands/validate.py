@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from persam_dreambooth.errors import UserError
+from persam_dreambooth.settings.checks import at_least
 
 if TYPE_CHECKING:
     from persam_dreambooth.leakage.features import Features
@@ -40,6 +41,8 @@ class FeatureChoice:
     """Model whose UNet describes the cells, with --features dift."""
     sam: str = "toy"
     """Model whose encoder describes the cells, with --features sam."""
+    sam_adapter: Path | None = None
+    """File that adapt-sam made for --sam."""
     device: str = "cpu"
     """Where networks run, for example "cuda"."""
 
@@ -66,18 +69,21 @@ def validate(
     Args:
         own: Photos instead of drawn places.
         described: What describes the cells.
-        preset: "quick" takes under a minute on a CPU, "full" more subjects, pictures and levels.
+        preset: "quick" takes under a minute of a core with ct, two with a network; "full" makes four times as
+            many pictures, of more subjects and levels.
         num_banks: Decoy banks K; fewer where there are few decoys. Chance is 1 in K + 1.
         seed: Decides everything that is drawn at random.
         out: Folder for validation.json.
     """
-    _check(own, num_banks)
+    _check(own, num_banks, seed)
+    from persam_dreambooth.devices import device_named
     from persam_dreambooth.leakage.validation.presets import PRESETS
     from persam_dreambooth.leakage.validation.protocol import validate as measure
     from persam_dreambooth.leakage.validation.table import table
     from persam_dreambooth.leakage.validation.toy_cases import toy_data
     from persam_dreambooth.run import RunFolder
 
+    device_named(described.device)
     chosen = PRESETS[preset]
     features = _load_features(described)
     if own.photos is None or own.masks is None:
@@ -94,7 +100,7 @@ def validate(
         sys.exit(1)
 
 
-def _check(own: OwnPhotos, num_banks: int) -> None:
+def _check(own: OwnPhotos, num_banks: int, seed: int) -> None:
     """Raise UserError for flags that do not fit together."""
     if (own.photos is None) != (own.masks is None):
         given, lacking = ("--masks", "--photos") if own.photos is None else ("--photos", "--masks")
@@ -107,8 +113,8 @@ def _check(own: OwnPhotos, num_banks: int) -> None:
             f"--decoys {own.decoys}: given without --photos; drawn places have their own. Give --photos and "
             "--masks too, or leave it out."
         )
-    if num_banks < 1:
-        raise UserError(f"--num_banks {num_banks}: out of range; at least 1 is needed. 19 is usual.")
+    at_least("num_banks", num_banks, 1)
+    at_least("seed", seed, 0)
 
 
 def _load_features(described: FeatureChoice) -> "Features":
@@ -118,23 +124,27 @@ def _load_features(described: FeatureChoice) -> "Features":
     models = segmenter = None
     if described.features == "dift":
         from persam_dreambooth.diffusion.models import load_models
+        from persam_dreambooth.leakage.model_files import told_as
 
-        models = load_models(described.base)
+        with told_as("--base"):
+            models = load_models(described.base)
     if described.features == "sam":
         from persam_dreambooth.sam.segmenter import Segmenter
 
-        segmenter = Segmenter.load(described.sam, described.device)
+        segmenter = Segmenter.load(described.sam, described.device, described.sam_adapter)
     return load_features(described.features, models=models, segmenter=segmenter, device=described.device)
 
 
 def _own_data(photos: Path, masks: Path, decoys: Path | None, num_hosts: int, num_banks: int) -> "Data":
     """Return the cases of somebody's photos."""
-    from persam_dreambooth.leakage.validation.cases import Shot
+    from persam_dreambooth.leakage.validation.cases import Shot, shrunk
     from persam_dreambooth.leakage.validation.own_photos import album_data
-    from persam_dreambooth.photos import read_photos
+    from persam_dreambooth.photos import list_photos, read_photo
 
-    places = [] if decoys is None else [Shot(photo.pixels) for photo in read_photos(decoys)]
-    inner = sorted(path for path in photos.iterdir() if path.is_dir()) if photos.is_dir() else []
+    # Made small one by one: there may be hundreds, and a photo of a camera takes 100 MB.
+    files = [] if decoys is None else list_photos(decoys)
+    places = [shrunk(Shot(read_photo(path).pixels)) for path in files]
+    inner = _folders(photos)
     if inner:
         albums = {path.name: _album(path, masks / path.name) for path in inner}
     else:
@@ -142,9 +152,20 @@ def _own_data(photos: Path, masks: Path, decoys: Path | None, num_hosts: int, nu
     return album_data(albums, places, num_hosts=num_hosts, num_banks=num_banks)
 
 
+def _folders(photos: Path) -> list[Path]:
+    """Return the folders of several subjects' photos; none where photos lie in the folder itself."""
+    from persam_dreambooth.picture_files import PHOTO_SUFFIXES
+
+    found = sorted(photos.iterdir()) if photos.is_dir() else []
+    shown = [path for path in found if not path.name.startswith(".")]
+    if any(path.is_file() and path.suffix.lower() in PHOTO_SUFFIXES for path in shown):
+        return []
+    return [path for path in shown if path.is_dir()]
+
+
 def _album(photos: Path, masks: Path) -> "list[Shot]":
     """Return the photos of a folder with their masks."""
     from persam_dreambooth.leakage.album import read_album
-    from persam_dreambooth.leakage.validation.cases import Shot
+    from persam_dreambooth.leakage.validation.cases import Shot, shrunk
 
-    return [Shot(*pair) for pair in read_album(photos, masks).pairs]
+    return [shrunk(Shot(*pair)) for pair in read_album(photos, masks).pairs]

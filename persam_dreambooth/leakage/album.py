@@ -28,6 +28,8 @@ class Album:
     """Files of photos that have no mask because the subject was not found in them."""
     sam: str | None = None
     """The SAM that found the masks, where their record says so."""
+    sam_adapter: Path | None = None
+    """The adapter that it had; where the subject is looked for, it has the same."""
 
     @property
     def pairs(self) -> list[tuple]:
@@ -75,7 +77,7 @@ def read_album(photos: Path, masks: Path, *, flag: str = "--photos", can_be_one:
         )
     read = {photo.stem: _read(photo, places[photo.stem], record) for photo in kept}
     names = tuple(photo.path.name for photo in left_out)
-    album = Album(tuple(kept), read, _references(kept, record), names, _sam_of(masks / RECORD_FILE))
+    album = Album(tuple(kept), read, _references(kept, record), names, *_sam_of(masks / RECORD_FILE))
     if flag == "--photos":
         check_background(album, f"{flag} {photos}")
     return album
@@ -102,12 +104,15 @@ def _mask_of(photo: Photo, folder: Path) -> Path | None:
     return next((place for place in others if place.is_file()), None)
 
 
-def _sam_of(record: Path) -> str | None:
-    """Return the name of the SAM in a record of masks that was read before."""
+def _sam_of(record: Path) -> tuple[str | None, Path | None]:
+    """Return the names of the SAM and of its adapter in a record of masks that was read before."""
     if not record.is_file():
-        return None
-    name = json.loads(record.read_text(encoding="utf-8")).get("sam")
-    return name if isinstance(name, str) else None
+        return None, None
+    told = json.loads(record.read_text(encoding="utf-8"))
+    name, adapter = told.get("sam"), told.get("sam_adapter")
+    if not isinstance(name, str):
+        return None, None
+    return name, Path(adapter) if isinstance(adapter, str) else None
 
 
 def _read(photo: Photo, path: Path, record: Record) -> SubjectMask:

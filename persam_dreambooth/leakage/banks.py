@@ -52,6 +52,8 @@ class Banks:
     """Rows and columns of each photo's cells."""
     dropped: tuple[int, ...]
     """Decoys that were left out because they show the photos' own scene."""
+    same_scene_kept: tuple[int, ...] = ()
+    """Decoys that show it and stay, because without them there are fewer than banks: they hide leakage."""
 
     @property
     def chance(self) -> float:
@@ -91,7 +93,8 @@ def build_banks(
         drop_same_scene: leave out decoys that show the photos' own scene (see `same_scene`).
 
     Raises:
-        UserError: there are fewer decoys than banks, or the subject fills the photos.
+        UserError: there are fewer decoys than banks, they are all of one colour, or the subject fills the
+            photos.
     """
     _check_count(len(decoys), num_banks)
     photos, told = list(photos), [decoy if isinstance(decoy, tuple) else (decoy, None) for decoy in decoys]
@@ -101,15 +104,18 @@ def build_banks(
     _check_some_background(any(len(side.vectors) for side in own))
     kept = [number for number, side in enumerate(others) if len(side.vectors)]
     _check_count(len(kept), num_banks)
+    _check_some_difference([others[number].vectors for number in kept])
     banks = _assembled(own, [others[number] for number in kept], num_banks, seed)
     if not drop_same_scene:
         return banks
-    scene = same_scene(banks, [others[number].vectors for number in kept])
-    if not scene.any() or len(kept) - scene.sum() < num_banks:
+    shows_scene = same_scene(banks, [others[number].vectors for number in kept])
+    scene = tuple(number for number, same in zip(kept, shows_scene, strict=True) if same)
+    left = [number for number in kept if number not in scene]
+    if not scene:
         return banks
-    left = [number for number, same in zip(kept, scene, strict=True) if not same]
-    banks = _assembled(own, [others[number] for number in left], num_banks, seed)
-    return replace(banks, dropped=tuple(number for number, same in zip(kept, scene, strict=True) if same))
+    if len(left) < num_banks:
+        return replace(banks, same_scene_kept=scene)
+    return replace(_assembled(own, [others[number] for number in left], num_banks, seed), dropped=scene)
 
 
 def own_attribution(
@@ -139,6 +145,16 @@ def _check_count(count: int, num_banks: int) -> None:
         raise UserError(
             f"decoys: {count} pictures; {num_banks} banks need at least one each. "
             "Generate more pictures of other places, or ask for fewer banks."
+        )
+
+
+def _check_some_difference(decoys: Sequence[Float[np.ndarray, "n d"]]) -> None:
+    """Raise UserError where nothing tells one decoy from another, nor one place in it from the next."""
+    first = decoys[0][0]
+    if all((vectors == first).all() for vectors in decoys):
+        raise UserError(
+            f"decoys: {len(decoys)} pictures of one colour; pictures of different places are needed. "
+            "Look at them, and give others."
         )
 
 
@@ -202,11 +218,11 @@ def _left_out(
 ) -> float | None:
     """Return the share of a photo's background whose nearest neighbour is in the other photos."""
     own = patches[(origins[:, 0] == photo) & (origins[:, 3] == 0)]
-    others = patches[origins[:, 0] != photo]
-    if not len(own) or not len(others):
+    other = np.flatnonzero(origins[:, 0] != photo)
+    if not len(own) or not len(other):
         return None
-    size = min(len(others), decoys.shape[1])
-    others = others[np.random.default_rng(seed).permutation(len(others))[:size]]
+    size = min(len(other), decoys.shape[1])
+    others = patches[other[np.random.default_rng(seed).permutation(len(other))[:size]]]
     # The decoys are in random order already.
     rivals = nearest_in_each(own, decoys[:, :size]).max(axis=0)
     return float((nearest(own, others)[0] > rivals).mean())
@@ -227,6 +243,9 @@ def same_scene(banks: Banks, vectors: Sequence[Float[np.ndarray, "n d"]]) -> Boo
         vectors: the cells of each decoy, in the order in which the banks were built.
     """
     groups = np.array_split(np.arange(len(vectors)), len(banks.decoys))
+    if len(groups) == 1:
+        # No other place is left to say what is usual.
+        return np.zeros(len(vectors), dtype=bool)
     won, alike, usual = [], [], []
     for own, group in enumerate(groups):
         others = np.delete(banks.decoys, own, axis=0)
@@ -235,11 +254,10 @@ def same_scene(banks: Banks, vectors: Sequence[Float[np.ndarray, "n d"]]) -> Boo
             rivals = nearest_in_each(directions, others)
             training = nearest(directions, banks.training)[0]
             # Its own bank does not take part: chance is one in K.
-            won.append((training > rivals.max(axis=0, initial=-1)).mean() > SAME_SCENE / len(groups))
+            won.append((training > rivals.max(axis=0)).mean() > SAME_SCENE / len(groups))
             alike.append(training.mean())
             usual.append(rivals.mean(axis=1))
-    pooled = np.concatenate(usual)
-    strangers = float(np.quantile(pooled, _UNUSUAL)) if len(pooled) else np.inf
+    strangers = float(np.quantile(np.concatenate(usual), _UNUSUAL))
     threshold = max(strangers, (strangers + _own_alikeness(banks, strangers)) / 2)
     return np.array(won) & (np.array(alike) > threshold)
 

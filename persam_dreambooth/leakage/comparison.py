@@ -5,6 +5,7 @@ Out: one dict that JSON can hold; `report` shows it, docs/leakage_measure.md des
 equal numbers, to the last digit.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.adherence import Adherence
 from persam_dreambooth.leakage.banks import NUM_BANKS, Banks, Mask, Pixels, build_banks
+from persam_dreambooth.leakage.decoys import resized_mask
 from persam_dreambooth.leakage.features import Features, load_features
 from persam_dreambooth.leakage.finder import SubjectFinder
 from persam_dreambooth.leakage.pictures import Picture
@@ -78,6 +80,7 @@ def compare(
     features = features or load_features("ct")
     side = min(min(one.pixels.shape[:2]) for pictures in arms.values() for one in pictures)
     photos, held_out = ([no_larger(photo, side) for photo in own] for own in (photos, options.held_out))
+    decoys = [no_larger(decoy if isinstance(decoy, tuple) else (decoy, None), side) for decoy in decoys]
     banks = build_banks(photos, decoys, features, num_banks=options.num_banks)
     seen = see(arms, features, find_subject)
     likeness = scale(seen, features, photos, held_out)
@@ -105,6 +108,7 @@ def compare(
             "source": None,
             "num": len(decoys),
             "dropped": list(banks.dropped),
+            "same_scene_kept": list(banks.same_scene_kept),
             "k": len(banks.decoys),
             "bank_size": len(banks.training),
             "chance": banks.chance,
@@ -128,22 +132,20 @@ def compare(
     return result
 
 
-def no_larger(photo: tuple[Pixels, Mask], side: int) -> tuple[Pixels, Mask]:
-    """Return a photo and its mask with the shorter side at most as long as that of the drawn pictures.
+def no_larger(photo: tuple[Pixels, Mask | None], side: int) -> tuple[Pixels, Mask | None]:
+    """Return a photo or decoy and its mask with the shorter side at most as long as that of the pictures.
 
-    Otherwise a photo's finer detail would be what tells it from every drawn picture. What else a VAE takes
-    away only sending the photo through it can tell.
+    Otherwise its finer detail would be what tells it from every drawn picture. What else a VAE takes away
+    only sending it through one can tell.
     """
     pixels, mask = photo
-    scale = side / min(mask.shape)
+    scale = side / min(pixels.shape[:2])
     if scale >= 1:
         return photo
-    size = round(mask.shape[1] * scale), round(mask.shape[0] * scale)
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-    covered = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BOX)
-    # A subject that all but vanishes stays where most of it is.
-    share = np.asarray(covered)
-    return np.asarray(small), share >= max(1, min(128, int(share.max())))
+    shown = np.asarray(small)
+    return shown, None if mask is None else resized_mask(mask, shown.shape[:2])
 
 
 def check_pairs(arms: Mapping[str, Sequence[Picture]]) -> None:
@@ -156,10 +158,10 @@ def check_pairs(arms: Mapping[str, Sequence[Picture]]) -> None:
             "arms: at least one arm with at least one picture is needed. Generate pictures first."
         )
     first, *others = arms
-    keys = {arm: [one.key for one in pictures if one.step is None] for arm, pictures in arms.items()}
+    keys = {arm: {one.key for one in pictures if one.step is None} for arm, pictures in arms.items()}
     for arm, pictures in arms.items():
-        placed = [(one.step, *one.key) for one in pictures]
-        if twice := next((place for place in placed if placed.count(place) > 1), None):
+        placed = Counter((one.step, *one.key) for one in pictures)
+        if twice := next((place for place, count in placed.items() if count > 1), None):
             raise UserError(
                 f"arm {arm}: two pictures of {twice[1]!r} with seed {twice[2]}; one is needed. "
                 "Remove the other."
@@ -171,7 +173,7 @@ def check_pairs(arms: Mapping[str, Sequence[Picture]]) -> None:
                 f"{step}; every arm needs the same prompts and seeds. Generate it."
             )
     for arm in others:
-        if odd := set(keys[first]) ^ set(keys[arm]):
+        if odd := keys[first] ^ keys[arm]:
             prompt, seed = min(odd)
             lacking = arm if (prompt, seed) in keys[first] else first
             raise UserError(
@@ -214,11 +216,21 @@ def _warnings(num_photos: int, banks: Banks, likeness: Scale, result: Mapping[st
             "image"
         )
     if banks.dropped:
-        told.append(f"{len(banks.dropped)} decoys were left out: they show the photos' own scene")
-    if likeness.base.get(RECONTEXT, 0.0) is None:
+        told.append(f"decoys of the photos' own scene, left out: {len(banks.dropped)}")
+    if kept := len(banks.same_scene_kept):
+        told.append(
+            f"decoys of the photos' own scene, kept because the banks need them: {kept}; they hide leakage: "
+            "give more decoys, or ask for fewer banks"
+        )
+    if RECONTEXT not in likeness.base:
+        told.append("likeness: no picture of the base model shows the subject's class; it is not given")
+    elif likeness.base[RECONTEXT] is None:
         told.append(
             "likeness: these features cannot tell the subject from others of its class; it is not given"
         )
     if num_conflicts := sum(record["reason"] is not None for record in result["config"]["prompts"]):
-        told.append(f"{num_conflicts} prompts ask for a scene like the photos' own (see config.prompts)")
+        told.append(
+            f"{num_conflicts} prompts ask for a scene like the photos' own: what is drawn for them looks "
+            "leaked with every model"
+        )
     return told

@@ -2,7 +2,7 @@
 
 Decoys are drawn by the base model, never by a model under test, and so carry its VAE's signature. The photos
 take the same way once, in and out of the VAE, before their background enters the bank: else a sharp photo
-would differ from everything drawn by its sharpness alone.
+would differ from everything drawn by its sharpness alone. So do decoys from a folder.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +88,23 @@ def through_vae(
         load: returns the model; called only where something is missing.
         device: where the VAE runs.
     """
+    seen = photos_through_vae(photos, folder, digest=digest, side=side, load=load, device=device)
+    return [
+        (one.pixels, resized_mask(masks[photo.stem].mask, one.pixels.shape[:2]))
+        for photo, one in zip(photos, seen, strict=True)
+    ]
+
+
+def photos_through_vae(
+    photos: Sequence[Photo],
+    folder: Path,
+    *,
+    digest: str,
+    side: int,
+    load: Callable[[], Models],
+    device: str,
+) -> list[Photo]:
+    """Return photos as the VAE gives them back; arguments as for `through_vae`."""
     keys = [digest_of("vae", digest, photo.digest, side) for photo in photos]
     paths = [folder / f"{photo.stem}-{key[:8]}.png" for photo, key in zip(photos, keys, strict=True)]
     missing = [number for number, path in enumerate(paths) if read_key(path) != keys[number]]
@@ -97,11 +114,7 @@ def through_vae(
         for number in tqdm(missing, desc="photos through the VAE", unit="photo", disable=None):
             picture = round_trip(models, photos[number].pixels, side)
             write_keyed(Image.fromarray(picture), paths[number], keys[number])
-    found = []
-    for photo, path in zip(photos, paths, strict=True):
-        pixels = read_photo(path).pixels
-        found.append((pixels, resized_mask(masks[photo.stem].mask, pixels.shape[:2])))
-    return found
+    return [read_photo(path) for path in paths]
 
 
 @torch.no_grad()
@@ -125,8 +138,12 @@ def round_trip(models: Models, pixels: UInt8[np.ndarray, "H W 3"], side: int) ->
 
 
 def resized_mask(mask: Bool[np.ndarray, "H W"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Return a mask at another size: a pixel is subject where at least half of it is."""
+    """Return a mask at another size: a pixel is subject where at least half of it is.
+
+    A subject that all but vanishes stays where most of it is.
+    """
     if mask.shape == tuple(size):
         return mask
     grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
-    return np.asarray(grey.resize((size[1], size[0]), Image.Resampling.BOX)) >= 128
+    share = np.asarray(grey.resize((size[1], size[0]), Image.Resampling.BOX))
+    return share >= max(1, min(128, int(share.max())))

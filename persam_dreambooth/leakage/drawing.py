@@ -189,10 +189,11 @@ def read_key(path: Path) -> str | None:
         return None
 
 
-def write_keyed(picture: Image.Image, path: Path, key: str) -> None:
-    """Write a picture as PNG with what it follows from inside; it appears whole."""
+def write_keyed(picture: Image.Image, path: Path, key: str, **more: str) -> None:
+    """Write a picture as PNG with what it follows from inside, and more texts by name; it appears whole."""
     told = PngImagePlugin.PngInfo()
-    told.add_text(KEY, key)
+    for name, text in {KEY: key, **more}.items():
+        told.add_text(name, text)
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG", pnginfo=told)
 

@@ -144,8 +144,14 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
             raise UserError(f"--manifest {path}: no list of records; one for each picture is needed.")
         lines = record
     else:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                lines = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(
+                f"--manifest {path}: no CSV in UTF-8 ({one_line(error)}); a table with "
+                f"{', '.join(COLUMNS)} is needed. Save it again as such."
+            ) from error
     if not lines:
         raise UserError(f"--manifest {path}: no pictures in it; a record for each is needed.")
     return lines
@@ -169,8 +175,8 @@ def _entry(path: Path, number: int, line: Mapping[str, Any]) -> Entry:
     for name in ("seed", "step"):
         value = line.get(name)
         try:
-            numbers[name] = None if value in (None, "") else int(value)
-        except (TypeError, ValueError) as error:
+            numbers[name] = None if value in (None, "") else int(str(value))
+        except ValueError as error:
             raise UserError(f"{where}: {name} {value!r}; a whole number is needed.") from error
     return Entry(
         str(line["arm"]).strip(),

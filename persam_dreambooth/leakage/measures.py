@@ -135,6 +135,13 @@ MEASURES = {
         unit="",
         lower_is_better=False,
     ),
+    "excess_found": Measure(
+        "Excess where the subject was found",
+        "Excess if found",
+        "As the excess, without the pictures whose subject is missing. Lower is better.",
+        unit="points",
+        lower_is_better=True,
+    ),
     "excess_common": Measure(
         "Excess over cells that both show",
         "Excess, common",

@@ -13,6 +13,8 @@ from persam_dreambooth.photos import read_photo
 Family = Literal["recontext", "bare", "class", "none"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 """What a prompt asks for: the subject somewhere, the subject and no place, its class, a place alone."""
+RECONTEXT, CLASS, NO_SUBJECT = "recontext", "class", "none"
+"""Prompt families: the subject in another place; its class alone; a place without any subject."""
 
 
 @dataclass(frozen=True, eq=False)

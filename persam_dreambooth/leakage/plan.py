@@ -14,6 +14,7 @@ from persam_dreambooth.leakage.model_files import ModelFolder
 from persam_dreambooth.leakage.prompts import Prompt
 from persam_dreambooth.leakage.summary import PLAIN
 from persam_dreambooth.leakage.truth import Truth
+from persam_dreambooth.photos import Photo
 
 CLASSIFIER, CLIP, NO_SCENES = "classifier", "clip:", "none"
 """How scenes are recognised: by the base model itself, by a CLIP model, not at all."""
@@ -23,10 +24,15 @@ CLASSIFIER, CLIP, NO_SCENES = "classifier", "clip:", "none"
 class Places:
     """What the photos' background is held against."""
 
-    pixels: Sequence[UInt8[np.ndarray, "H W 3"]]
+    photos: Sequence[Photo]
     """Pictures of other places, neighbours for one bank."""
     source: str
     """In words."""
+
+    @property
+    def pixels(self) -> list[UInt8[np.ndarray, "H W 3"]]:
+        """Their pixels."""
+        return [photo.pixels for photo in self.photos]
 
 
 @dataclass(frozen=True, eq=False)

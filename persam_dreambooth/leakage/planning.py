@@ -1,5 +1,6 @@
 """From flags to a plan: everything is read and checked here, before anything is drawn or written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from persam_dreambooth.diffusion.model_folders import TOY
@@ -82,6 +83,8 @@ def read_material(material: Material) -> tuple[Album, Album | None, str]:
     if material.held_out is not None:
         held_out = read_album(material.held_out, material.held_out, flag="--held_out", can_be_one=True)
     album = read_album(material.photos, material.masks, can_be_one=held_out is not None)
+    if material.sam is not None or material.sam_adapter is not None:
+        album = replace(album, sam_adapter=material.sam_adapter)
     return album, held_out, material.sam or album.sam or TOY
 
 
@@ -143,7 +146,7 @@ def _decoys(material: Material, *, is_toy: bool, is_quick: bool) -> Places | tup
     """
     if material.decoys is not None:
         found = read_decoys(material.decoys, material.num_banks)
-        return Places([photo.pixels for photo in found], f"{len(found)} pictures in {material.decoys}")
+        return Places(found, f"{len(found)} pictures in {material.decoys}")
     wanted = toy_decoys() if is_toy else place_decoys(is_quick=is_quick)
     if len(wanted) < material.num_banks:
         raise UserError(

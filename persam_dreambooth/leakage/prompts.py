@@ -233,7 +233,5 @@ def _read_line(line: str, number: int, token: str, class_noun: str) -> Prompt:
 def _scene_of(text: str, class_noun: str) -> str:
     """Return the place of a prompt as a prompt of its own; empty where nothing follows the subject."""
     _, found, behind = text.partition(class_noun)
-    place = re.sub(
-        r"^[\s,]*((on top of|in front of|next to|in|on|at|inside|near|beside|among)\s+)?", "", behind
-    )
+    place = _PREPOSITION.sub("", behind)
     return f"a photo of {place}" if found and place.strip(" .,") else ""

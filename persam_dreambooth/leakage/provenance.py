@@ -8,17 +8,21 @@ from persam_dreambooth.diffusion.model_folders import TOY
 from persam_dreambooth.leakage.album import Album
 from persam_dreambooth.leakage.drawing import write_noise
 from persam_dreambooth.leakage.plan import Plan
+from persam_dreambooth.leakage.presence import Presence
 from persam_dreambooth.leakage.training_record import proof_of, training_of
 
 NOISE_FILE = "noise.npz"
 
 
-def told(plan: Plan, result: Mapping[str, Any], *, source: str, size: tuple[int, int]) -> dict[str, Any]:
+def told(
+    plan: Plan, result: Mapping[str, Any], presence: Presence, *, source: str, size: tuple[int, int]
+) -> dict[str, Any]:
     """Return what a report says of a plan, over what was measured; the noise is written beside it.
 
     Args:
         plan: of the comparison.
         result: from `compare`.
+        presence: from which resemblance on a subject counted as there.
         source: of the decoys, in words.
         size: (height, width) of the pictures.
     """
@@ -26,7 +30,7 @@ def told(plan: Plan, result: Mapping[str, Any], *, source: str, size: tuple[int,
         "preset": plan.preset,
         "asked_of_base": {prompt.text: prompt.base_text for prompt in plan.prompts},
         "sampler": _sampler(plan, size),
-        "mask": {"method": "persam_f", "sam": plan.sam, "references": list(plan.album.references)},
+        "mask": mask_told(plan.album, plan.sam, presence),
         "vae_round_trip": plan.vae_round_trip,
         "scene_judge": plan.scene_judge,
     }
@@ -45,6 +49,17 @@ def told(plan: Plan, result: Mapping[str, Any], *, source: str, size: tuple[int,
         "training": {arm.name: training_of(arm.run) for arm in plan.arms if arm.run},
         "proof": {arm.name: proof for arm in plan.arms if arm.run and (proof := proof_of(arm.run))},
         "warnings": [*result["warnings"], *warnings_of(plan)],
+    }
+
+
+def mask_told(album: Album, sam: str, presence: Presence) -> dict[str, Any]:
+    """Return how the subject was found in the pictures, and from when on it was called missing."""
+    return {
+        "method": "persam_f",
+        "sam": sam,
+        **({} if album.sam_adapter is None else {"sam_adapter": str(album.sam_adapter)}),
+        "references": list(album.references),
+        "presence": presence.record(),
     }
 
 

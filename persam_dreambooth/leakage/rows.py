@@ -4,21 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from persam_dreambooth.leakage.banks import Banks, Mask, Pixels
-from persam_dreambooth.leakage.features import Cells, Features
+from persam_dreambooth.leakage.features import Cells, Features, widened_by
 from persam_dreambooth.leakage.finder import SubjectFinder
 from persam_dreambooth.leakage.likeness import References, Vectors, base_level, normalise, references
-from persam_dreambooth.leakage.pictures import Picture
+from persam_dreambooth.leakage.pictures import CLASS, NO_SUBJECT, RECONTEXT, Picture
 from persam_dreambooth.leakage.scores import Hit, Scores, copy_threshold, score
 
 BASE = "base"
 """Name of the arm of the model before fine-tuning: what excess is counted from."""
-RECONTEXT, CLASS, NO_SUBJECT = "recontext", "class", "none"
-"""Prompt families: the subject in another place; its class alone; a place without any subject."""
 
 MASK_DELTA = 0.02
 """Share of the shorter side by which masks are widened and narrowed, to see what depends on their rims."""
@@ -95,12 +91,13 @@ def rows_of(seen: Sequence[Seen], banks: Banks, likeness: Scale) -> tuple[list[d
 def moved_rims(seen: Seen, banks: Banks, features: Features) -> dict[str, float | None]:
     """Return a picture's attribution with its mask widened and narrowed by MASK_DELTA of the shorter side."""
     found: dict[str, float | None] = {}
-    for name, kind in (("wider", ImageFilter.MaxFilter), ("narrower", ImageFilter.MinFilter)):
+    for name in ("wider", "narrower"):
         cells = seen.cells
         if seen.mask is not None:
             reach = max(1, round(MASK_DELTA * min(seen.mask.shape)))
-            moved = Image.fromarray(np.where(seen.mask, 255, 0).astype(np.uint8)).filter(kind(2 * reach + 1))
-            cells = features.cells(seen.picture.pixels, np.asarray(moved) > 0)
+            wider = name == "wider"
+            moved = widened_by(seen.mask, reach) if wider else ~widened_by(~seen.mask, reach)
+            cells = features.cells(seen.picture.pixels, moved)
         found[f"attribution_{name}"] = score(banks, cells).attribution
     return found
 

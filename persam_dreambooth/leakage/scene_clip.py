@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
+from persam_dreambooth.diffusion.quiet import quiet
 from persam_dreambooth.errors import UserError, one_line
 from persam_dreambooth.leakage.banks import Mask, Pixels
 
 # Of CLIP's training, for every model size (openai/CLIP, clip.py).
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
-_UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
+_UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +40,14 @@ def load_clip(folder: Path | str, device: torch.device | str = "cpu") -> SceneCl
         UserError: it cannot be loaded, or has no text tower.
     """
     try:
-        model = CLIPModel.from_pretrained(str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        with quiet():
+            model, loading = CLIPModel.from_pretrained(
+                str(folder), dtype=torch.float32, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        # transformers would draw them at random, and only say so.
+        if missing := sorted(loading["missing_keys"]):
+            raise ValueError(f"{len(missing)} of the weights are missing, {missing[0]} first")
     except _UNLOADABLE as error:
         raise UserError(
             f"--scene_judge clip:{folder}: cannot be loaded ({one_line(error)}); a CLIP model with its text "

@@ -13,7 +13,8 @@ from persam_dreambooth.leakage.finder import finder_of
 from persam_dreambooth.leakage.manifest import read_arms, read_entries
 from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.planning import compared_with, read_material
-from persam_dreambooth.leakage.provenance import album_warnings, now, photos_told
+from persam_dreambooth.leakage.presence import presence_warnings
+from persam_dreambooth.leakage.provenance import album_warnings, mask_told, now, photos_told
 from persam_dreambooth.leakage.report import JSON_FILE, read_report, write_report
 from persam_dreambooth.leakage.rows import BASE
 from persam_dreambooth.leakage.stages import KEPT_FOLDER
@@ -56,13 +57,18 @@ def score_pictures(
         raise UserError(
             f"--pictures {pictures}: only `{BASE}` in it; pictures of a trained model are needed too."
         )
-    segmenter = Segmenter.load(sam, device) if material.features == "sam" else None
+    by_sam = material.features == "sam"
+    segmenter = Segmenter.load(sam, device, album.sam_adapter) if by_sam else None
     features = load_features(material.features, segmenter=segmenter, device=device)
+    places = [decoy.pixels for decoy in decoys]
+    find, presence = finder_of(
+        album, sam, out / KEPT_FOLDER / "masks", device, base=arms.get(BASE, ()), places=places
+    )
     result = compare(
         arms,
         photos=album.pairs,
-        decoys=[decoy.pixels for decoy in decoys],
-        find_subject=finder_of(album, sam, out / KEPT_FOLDER / "masks", device),
+        decoys=places,
+        find_subject=find,
         features=kept(features, out / KEPT_FOLDER / "features"),
         options=Options(
             num_banks=material.num_banks,
@@ -78,12 +84,17 @@ def score_pictures(
         "config": config
         | {
             "decoys": {**config["decoys"], "source": source},
-            "mask": {"method": "persam_f", "sam": sam, "references": list(album.references)},
+            "mask": mask_told(album, sam, presence),
             "vae_round_trip": False,
         },
         "inputs": inputs
         | {"photos": photos_told(album, inputs["photos"]), "base": None, "models": _models(arms)},
-        "warnings": [*result["warnings"], *album_warnings(album), *_warnings(arms)],
+        "warnings": [
+            *result["warnings"],
+            *presence_warnings(presence),
+            *album_warnings(album),
+            *_warnings(arms),
+        ],
     }
     page = write_report(result, out, photos=album.photos, masks=album.masks, pictures=arms, commands=commands)
     return read_report(page.with_name(JSON_FILE)), page

@@ -22,7 +22,7 @@ from persam_dreambooth.leakage.album import Album
 from persam_dreambooth.leakage.arms import Arm, check_arm, checkpoints_of, load_arm
 from persam_dreambooth.leakage.banks import Mask, Pixels
 from persam_dreambooth.leakage.comparison import Options, compare
-from persam_dreambooth.leakage.decoys import through_vae
+from persam_dreambooth.leakage.decoys import photos_through_vae, through_vae
 from persam_dreambooth.leakage.drawing import Request, as_pictures, draw_missing, requests_of
 from persam_dreambooth.leakage.feature_cache import kept
 from persam_dreambooth.leakage.features import COLOUR, Features, load_features
@@ -30,6 +30,7 @@ from persam_dreambooth.leakage.finder import SubjectFinder, finder_of
 from persam_dreambooth.leakage.model_files import told_as
 from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.plan import CLASSIFIER, CLIP, NO_SCENES, Places, Plan
+from persam_dreambooth.leakage.presence import presence_warnings
 from persam_dreambooth.leakage.provenance import poorly_seen, told
 from persam_dreambooth.leakage.report import JSON_FILE, read_report, write_report
 from persam_dreambooth.leakage.rows import BASE, RECONTEXT
@@ -111,7 +112,7 @@ def check(plan: Plan) -> None:
     """Raise UserError where something cannot be loaded that is only needed after hours of drawing."""
     for arm in plan.arms:
         check_arm(arm, plan.base)
-    model_digest(plan.sam)
+    model_digest(plan.sam, plan.album.sam_adapter)
     if plan.features not in NEED_A_MODEL:
         load_features(plan.features)
     if plan.scene_judge.startswith(CLIP):
@@ -149,7 +150,14 @@ def measure(plan: Plan, drawn: Drawn, base: Held) -> dict[str, Any]:
         base: the base model, where features or scenes need it.
     """
     features = _features(plan, base)
-    find = finder_of(plan.album, plan.sam, plan.out / KEPT_FOLDER / "masks", plan.device)
+    find, presence = finder_of(
+        plan.album,
+        plan.sam,
+        plan.out / KEPT_FOLDER / "masks",
+        plan.device,
+        base=drawn.pictures[BASE],
+        places=drawn.decoys.pixels,
+    )
     result = compare(
         drawn.pictures,
         photos=drawn.photos,
@@ -171,12 +179,14 @@ def measure(plan: Plan, drawn: Drawn, base: Held) -> dict[str, Any]:
         result["validation"] = _validation(plan, drawn, features, find)
         result["warnings"] += poorly_seen(result["validation"])
     size = drawn.pictures[BASE][0].pixels.shape[:2]
-    return result | told(plan, result, source=drawn.decoys.source, size=size)
+    result["warnings"] += presence_warnings(presence)
+    return result | told(plan, result, presence, source=drawn.decoys.source, size=size)
 
 
 def _features(plan: Plan, base: Held) -> Features:
     """Return what describes the cells, with a memory."""
-    segmenter = Segmenter.load(plan.sam, plan.device) if plan.features == "sam" else None
+    by_sam = plan.features == "sam"
+    segmenter = Segmenter.load(plan.sam, plan.device, plan.album.sam_adapter) if by_sam else None
     models = base() if plan.features == "dift" else None
     features = load_features(plan.features, models=models, segmenter=segmenter, device=plan.device)
     return kept(features, plan.out / KEPT_FOLDER / "features")
@@ -233,11 +243,22 @@ def _files(
 def _decoys(plan: Plan, base: Held, folder: Path) -> Places:
     """Return the decoys, drawn by the base model where nobody chose others."""
     if isinstance(plan.decoys, Places):
-        return plan.decoys
+        if not plan.vae_round_trip:
+            return plan.decoys
+        # Whoever drew or took them: photos and pictures have been through this VAE.
+        seen = photos_through_vae(
+            plan.decoys.photos,
+            plan.out / KEPT_FOLDER / "decoys",
+            digest=plan.base.digest,
+            side=plan.base.side,
+            load=base,
+            device=plan.device,
+        )
+        return Places(seen, plan.decoys.source)
     paths = _files(plan, plan.decoys, plan.base.digest, base, folder, "decoys")
     places = len({request.prompt.id for request in plan.decoys})
     return Places(
-        [read_photo(path).pixels for path in paths],
+        [read_photo(path) for path in paths],
         f"{len(paths)} pictures of {places} places without the subject, drawn by the base model",
     )
 

@@ -55,6 +55,8 @@ class Resamples:
 
     def of(self, chosen: np.ndarray) -> "Resamples":
         """Return the same draws, of some of the pictures only."""
+        if chosen.all():
+            return self
         return Resamples(self.weights[:, chosen], self.top[chosen])
 
 
@@ -176,7 +178,8 @@ def estimate_of(
     """
     mean = float(of_weights(np.ones((1, len(drawn.top))))[0])
     # A resample may hold none of the pictures that have a value.
-    values = of_weights(drawn.weights[drawn.weights.sum(axis=1) > 0])
+    filled = drawn.weights.sum(axis=1) > 0
+    values = of_weights(drawn.weights if filled.all() else drawn.weights[filled])
     low, high = _quantiles(values)
     wider = _widening(of_weights, drawn, (high - low) / 2)
     low, high = mean - wider * (mean - low), mean + wider * (high - mean)

@@ -11,6 +11,7 @@ from persam_dreambooth.leakage import statistics
 from persam_dreambooth.leakage.claim import claim, verdict
 from persam_dreambooth.leakage.prompt_conflicts import prompt_records
 from persam_dreambooth.leakage.rows import BASE, RECONTEXT
+from persam_dreambooth.leakage.schema import SCHEMA
 from persam_dreambooth.leakage.tables import (
     AVERAGED,
     Rows,
@@ -21,7 +22,6 @@ from persam_dreambooth.leakage.tables import (
     tested_difference,
 )
 
-SCHEMA = "persam-dreambooth-comparison/2"
 PLAIN = "plain"
 """Name of the arm fine-tuned without masks: what the other arms are compared with."""
 
@@ -61,14 +61,15 @@ def summarise(
         for family in dict.fromkeys(row["family"] for row in finished)
     }
     headline = families.get(RECONTEXT)
+    told = {family: _arms(finished, family, table) for family, table in families.items()}
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": "",
         "claim": None,
         "config": {"prompts": prompts, "seeds": sorted({row["seed"] for row in rows})},
         "inputs": {"photos": [], "base": None, "models": {}},
-        "arms": {} if headline is None else _arms(finished, RECONTEXT, headline),
-        "families": {family: _arms(finished, family, table) for family, table in families.items()},
+        "arms": dict(told.get(RECONTEXT, {})),
+        "families": told,
         "pareto": pareto(kept),
         "differences": [] if headline is None else _differences(headline, minus),
         "secondary": _secondary(families, minus),
@@ -118,6 +119,7 @@ def _fill_in_excess(rows: Rows, conflicting: set[str]) -> None:
             own, other = row.get(f"attribution{of}"), before.get(f"attribution{of}")
             row[f"excess{of}"] = None if own is None or other is None else own - other
         row["excess_without_conflicts"] = None if row["prompt"] in conflicting else row["excess"]
+        row["excess_found"] = None if row.get("missing") else row["excess"]
 
 
 def _arms(rows: Rows, family: str, table: Table) -> dict[str, dict[str, Any]]:

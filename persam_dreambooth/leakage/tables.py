@@ -46,6 +46,7 @@ AVERAGED: dict[str, Averaged] = {
     "excess_wider": Averaged(True, bounds=_CHANGE),
     "excess_narrower": Averaged(True, bounds=_CHANGE),
     "excess_without_conflicts": Averaged(True, bounds=_CHANGE),
+    "excess_found": Averaged(True, bounds=_CHANGE),
     "likeness_found": Averaged(False),
     "leak": Averaged(True, is_share=True, bounds=_SHARE),
     "agreement": Averaged(False, is_share=True, bounds=_SHARE),

@@ -44,10 +44,13 @@ def nearest_in_each(
 def whitened_space(vectors: Float[np.ndarray, "n d"]) -> Space:
     """Return the space in which these vectors vary about equally in all directions.
 
-    Principal components divided by sqrt(variance + 5 % of the largest variance).
+    Principal components divided by sqrt(variance + 5 % of the largest variance). Equal vectors, or one alone,
+    have no directions: everything is near nothing.
     """
-    variances, directions = np.linalg.eigh(np.cov(vectors, rowvar=False))
+    width = vectors.shape[1]
+    spreads = np.cov(vectors, rowvar=False) if len(vectors) > 1 else np.zeros((width, width))
+    variances, directions = np.linalg.eigh(spreads)
     variances = np.maximum(variances, 0.0)
     spread = variances + _SHRINKAGE * variances[-1]
-    told = variances >= _NEGLIGIBLE * spread
+    told = (variances >= _NEGLIGIBLE * spread) & (variances > 0)
     return Space(vectors.mean(axis=0), directions[:, told] / np.sqrt(np.where(told, spread, 1.0)[told]))

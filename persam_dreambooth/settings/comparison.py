@@ -53,6 +53,8 @@ class Material:
     """What describes a background: auto, ct, efficientnet, dift, sam, dinov2:MODEL or clip:MODEL."""
     sam: str | None = None
     """SAM that finds the subject in the pictures; without it, the one that found the masks, else "toy"."""
+    sam_adapter: Path | None = None
+    """File that adapt-sam made for --sam; without --sam, the one that the masks were found with."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

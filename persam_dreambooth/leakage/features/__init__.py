@@ -4,7 +4,14 @@ Whatever they are, the subject is removed before a picture is encoded: nothing t
 follows from the subject's pixels, to the bit.
 """
 
-from persam_dreambooth.leakage.features.cells import NUM_CELLS, Cells, Features, background_cells, grid_of
+from persam_dreambooth.leakage.features.cells import (
+    NUM_CELLS,
+    Cells,
+    Features,
+    background_cells,
+    grid_of,
+    widened_by,
+)
 from persam_dreambooth.leakage.features.colour import NAME as COLOUR
 from persam_dreambooth.leakage.features.loading import NAMES, ct_features, load_features
 
@@ -18,4 +25,5 @@ __all__ = [
     "ct_features",
     "grid_of",
     "load_features",
+    "widened_by",
 ]

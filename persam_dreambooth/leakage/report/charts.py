@@ -24,6 +24,8 @@ _THICK = 14
 _TICKS_HEIGHT = 20
 # Dots of one row stand in this many lanes, so that prompts of one value do not hide each other.
 _LANES = (0, -7, 7)
+MAX_NAMED_DOTS = 100
+"""Nobody can point at one of more dots, and their names would fill the page."""
 
 
 def bar_axis(measure: str, estimates: Sequence[Mapping[str, float]], dots: Sequence[float]) -> Axis:
@@ -143,7 +145,13 @@ def _interval(low: float, high: float, y: float) -> str:
 
 
 def _dots(measure: str, dots: Mapping[str, float], axis: Axis, y: float) -> list[str]:
-    """Return one dot for each prompt; those of one value stand above and below each other."""
+    """Return one dot for each prompt; those of one value stand above and below each other.
+
+    Of more than MAX_NAMED_DOTS none has a name, and those that would hide each other are one.
+    """
+    if len(dots) > MAX_NAMED_DOTS:
+        places = dict.fromkeys(round(axis.place(value)) for value in dots.values())
+        return [f'<circle class="dot" cx="{x}" cy="{y:g}" r="3.2"/>' for x in places]
     drawn, taken = [], []
     for prompt, value in dots.items():
         x = axis.place(value)

@@ -10,41 +10,74 @@ from urllib.parse import quote
 
 from persam_dreambooth.leakage.measures import counted
 from persam_dreambooth.leakage.report.looks import BASE, Look, key
-from persam_dreambooth.leakage.report.material import Material, Shot, leak_rate, shots, telling
+from persam_dreambooth.leakage.report.material import (
+    MAX_PICTURES,
+    Material,
+    Shot,
+    leak_rate,
+    shots,
+    telling,
+)
 from persam_dreambooth.leakage.report.overlays import filled, outline, subject_cells
 from persam_dreambooth.leakage.report.selection import FAMILIES, MAIN_FAMILY, main_rows
 from persam_dreambooth.leakage.report.thumbnails import BUDGET, PHOTO_SIDE, data_url, picture_urls, shrunk
+from persam_dreambooth.leakage.report.verdict import drew_all
 from persam_dreambooth.leakage.report.words import embedded, section, text
 
 Looks = Mapping[str, Look]
 Urls = Mapping[int, tuple[str, tuple[int, int]]]
 
 
-def evidence(result: Mapping[str, Any], material: Material, looks: Looks) -> tuple[str, dict[str, Any]]:
+def evidence(
+    result: Mapping[str, Any], material: Material, looks: Looks, room: int = BUDGET
+) -> tuple[str, dict[str, Any]]:
     """Return the section, and what the page's script needs for the click-through.
 
     Args:
         result: the report.
         material: its pictures; nothing is shown of rows whose picture is not there.
         looks: of the arms.
+        room: bytes that both may take.
     """
-    families = {family: shots(main_rows(result, family), material) for family in FAMILIES}
+    families: dict[str, list[Shot]] = {}
+    for family in FAMILIES:
+        left = MAX_PICTURES - sum(map(len, families.values()))
+        families[family] = shots(main_rows(result, family), material, left)
     everything = [shot for own in families.values() for shot in own]
     if not families[MAIN_FAMILY]:
         return "", {}
     data = _data(result, material, everything)
-    room = max(0, BUDGET - len(embedded(data)))
-    found = picture_urls([shot.pixels for shot in everything], budget=room)
+    without = _body(result, looks, families, dict.fromkeys(map(id, everything), ("", (0, 0))))
+    left = max(0, room - len(embedded(data)) - len(without.encode()))
+    found = picture_urls([shot.pixels for shot in everything], budget=left)
     urls = {id(shot): url for shot, url in zip(everything, found, strict=True)}
-    body = _intro(result) + _controls(families[MAIN_FAMILY], looks)
-    body += _grid(families[MAIN_FAMILY], result, looks, urls)
+    body = _body(result, looks, families, urls)
+    return section("What the models drew", body, anchor="evidence", css="evidence"), data
+
+
+def _body(result: Mapping[str, Any], looks: Looks, families: Mapping[str, Sequence[Shot]], urls: Urls) -> str:
+    """Return what the section holds: the headline's rows, and those of the other families behind folds."""
+    body = _intro(result) + _told_of(result, sum(map(len, families.values())))
+    body += _controls(families[MAIN_FAMILY], looks) + _grid(families[MAIN_FAMILY], result, looks, urls)
     for family, own in families.items():
         if own and family != MAIN_FAMILY:
             body += (
                 f"<details><summary>Other prompts: {FAMILIES[family]}</summary>"
                 f"{_grid(own, result, looks, urls)}</details>"
             )
-    return section("What the models drew", body, anchor="evidence", css="evidence"), data
+    return body
+
+
+def _told_of(result: Mapping[str, Any], num_shown: int) -> str:
+    """Return how many of the pictures are shown, where that is not all."""
+    measured = sum(row.get("step") is None for row in result["rows"])
+    if num_shown >= measured:
+        return ""
+    told = (
+        f"Shown are {num_shown:,} of {measured:,} pictures: the first seeds of every prompt, and where there "
+        "are too many prompts, of those that leak most. All numbers are about all pictures."
+    )
+    return f"<p>{text(told)}</p>"
 
 
 def shot_id(shot: Shot, result: Mapping[str, Any]) -> str:
@@ -93,7 +126,8 @@ def _short(value: float) -> float:
 
 def _intro(result: Mapping[str, Any]) -> str:
     """Return how to read the grid."""
-    told = "Every row is one prompt, drawn from the same noise by every arm; what leaks most stands first."
+    noise = ", drawn from the same noise by every arm" if drew_all(result) else ""
+    told = f"Every row is one prompt{noise}; what leaks most stands first."
     if any("predicted_background" in row for row in result["rows"]):
         told += (
             " Below each picture stands the background that the classifier sees (✓ the prompted one, ✗ one "
@@ -198,7 +232,7 @@ def _figure(shot: Shot, result: Mapping[str, Any], url: tuple[str, tuple[int, in
 def _seen(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return the class of a picture and the words for what was seen in it."""
     rate = row.get("attribution")
-    words = ["no background" if rate is None else f"{100 * rate:.0f} % the photos’"]
+    words = ["no background" if rate is None else f"{100 * rate:.0f} % like the photos"]
     if row.get("subject_found") is False:
         words.append("subject not found")
     if "predicted_background" not in row:

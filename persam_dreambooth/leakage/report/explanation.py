@@ -1,23 +1,29 @@
 """How the numbers came about: what was counted, against what, what is guaranteed and what is not."""
 
 from collections.abc import Mapping
+from string import Template
 from typing import Any
 
+from persam_dreambooth.leakage.report.verdict import drew_all
 from persam_dreambooth.leakage.report.words import section, text
 
 _GUARANTEES = """<div class="columns"><div><h3>Guaranteed</h3><ul>
 <li>The gradient of the masked reconstruction loss with respect to the model’s prediction outside the mask is
 exactly 0: the loss asks nothing of it. (With <code>--outside_prior_weight</code> above 0, a second term
 holds the outside to what the base model itself predicts there, not to the photo.)</li>
-<li>Every arm drew the same prompts from the same noise.</li>
-</ul></div><div><h3>Not guaranteed</h3><ul>
+$same</ul></div><div><h3>Not guaranteed</h3><ul>
 <li>That the background has no influence. Unless it was replaced (<code>--background</code>), it still enters
 as <em>input</em>: the VAE spreads it over the whole latent, and the network’s attention over the whole
 picture. What this does to pictures is what the numbers above measure.</li>
 <li>That the masks are right: what a mask takes in of the background is learnt. A latent cell on the subject’s
 rim counts by the subject’s share of it, so a rim of up to one cell is learnt too.</li>
-<li>That the classifier and the subject finder never err.</li>
+$trust<li>That the classifier and the subject finder never err.</li>
 </ul></div></div>"""
+_SAME_NOISE = "<li>Every arm drew the same prompts from the same noise.</li>\n"
+_ON_TRUST = (
+    "<li>That pictures of equal prompt and seed share their noise and sampler: they were drawn "
+    "elsewhere.</li>\n"
+)
 
 
 def explanation(result: Mapping[str, Any]) -> str:
@@ -37,7 +43,11 @@ def explanation(result: Mapping[str, Any]) -> str:
         )
     parts.append(_intervals(result.get("statistics") or {}))
     body = "".join(f"<p>{part}</p>" for part in parts)
-    return section("How this was measured", body + _GUARANTEES, anchor="method", css="prose")
+    is_known = drew_all(result)
+    promised = Template(_GUARANTEES).substitute(
+        same=_SAME_NOISE if is_known else "", trust="" if is_known else _ON_TRUST
+    )
+    return section("How this was measured", body + promised, anchor="method", css="prose")
 
 
 def _truth(subject: str, places: str) -> str:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from persam_dreambooth.leakage.report.looks import BASE
 from persam_dreambooth.leakage.report.selection import MAIN_FAMILY
 
 MAX_SEEDS = 8
 """Pictures of a prompt and arm in the page; the numbers are always about all of them."""
+MAX_PICTURES = 900
+"""Pictures in the page; more could neither be looked at nor sent by mail."""
 
 Key = tuple[str, str, str, int]
 """Arm, family, prompt and seed: which picture of the finished models it is."""
@@ -60,17 +63,39 @@ def key_of(row: Mapping[str, Any]) -> Key:
     return row["arm"], row.get("family", MAIN_FAMILY), row["prompt"], row["seed"]
 
 
-def shots(rows: Iterable[Mapping[str, Any]], material: Material) -> list[Shot]:
-    """Return the rows that a picture is there for, of the first MAX_SEEDS seeds of each prompt and arm."""
-    told: list[Shot] = []
-    counts: dict[tuple[str, str], int] = {}
+def shots(rows: Iterable[Mapping[str, Any]], material: Material, most: int = MAX_PICTURES) -> list[Shot]:
+    """Return the rows that a picture is there for, as many as a page can show.
+
+    Of each prompt and arm the first MAX_SEEDS seeds, or fewer, so that all prompts have their place; where
+    there are too many prompts even so, those that leak most.
+
+    Args:
+        rows: of one family of prompts.
+        material: their pictures.
+        most: so many pictures at most.
+    """
+    found: dict[tuple[str, str], list[Shot]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
-        pixels, own = material.pictures.get(key_of(row)), (row["arm"], row["prompt"])
-        if pixels is None or counts.get(own, 0) >= MAX_SEEDS:
-            continue
-        counts[own] = counts.get(own, 0) + 1
-        told.append(Shot(row["arm"], row["prompt"], row["seed"], row, pixels))
-    return told
+        pixels = material.pictures.get(key_of(row))
+        if pixels is not None:
+            shot = Shot(row["arm"], row["prompt"], row["seed"], row, pixels)
+            found.setdefault((shot.prompt, shot.arm), []).append(shot)
+    if not found:
+        return []
+    num_arms = len({arm for _, arm in found})
+    seeds = min(MAX_SEEDS, max(1, most // len(found)))
+    kept = _most_leaked(found, most // num_arms) if len(found) > most else {prompt for prompt, _ in found}
+    chosen = [shot for (prompt, _), own in found.items() if prompt in kept for shot in own[:seeds]]
+    return sorted(chosen, key=lambda shot: shot.seed)
+
+
+def _most_leaked(found: Mapping[tuple[str, str], Sequence[Shot]], count: int) -> set[str]:
+    """Return the prompts of which trained arms' pictures leak most."""
+    worst: dict[str, float] = {}
+    for (prompt, arm), own in found.items():
+        rate = 0.0 if arm == BASE else leak_rate(own)
+        worst[prompt] = max(rate, worst.get(prompt, 0.0))
+    return set(sorted(worst, key=lambda prompt: -worst[prompt])[:count])
 
 
 def telling(hit: Sequence[Any]) -> float:

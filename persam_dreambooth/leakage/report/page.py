@@ -18,6 +18,9 @@ from persam_dreambooth.leakage.report.trust import trust
 from persam_dreambooth.leakage.report.verdict import first_sentence, verdict
 from persam_dreambooth.leakage.report.words import embedded, section, text
 
+MAX_BYTES = 14_500_000
+"""Of the sections: with style and script the page stays below 15 MB, which most mail servers take."""
+
 _HERE = Path(__file__).parent
 
 
@@ -29,12 +32,8 @@ def page(result: Mapping[str, Any], material: Material) -> str:
         material: its photos and pictures.
     """
     looks = looks_of_report(result)
-    drawn, data = evidence(result, material, looks)
-    sections = [
-        pareto(result, looks),
-        bars(result, looks),
-        differences(result, looks),
-        drawn,
+    above = [pareto(result, looks), bars(result, looks), differences(result, looks)]
+    below = [
         matches(result, material, looks),
         photos(result, material),
         training(result, looks),
@@ -43,6 +42,10 @@ def page(result: Mapping[str, Any], material: Material) -> str:
         explanation(result),
         settings(result),
     ]
+    # The pictures are made as small as the rest leaves room for.
+    spent = sum(len(part.encode()) for part in (*above, *below))
+    drawn, data = evidence(result, material, looks, MAX_BYTES - spent)
+    sections = [*above, drawn, *below]
     return Template(_read("page.html")).substitute(
         title=text(first_sentence(result["verdict"])[0]),
         style=_read("page.css"),

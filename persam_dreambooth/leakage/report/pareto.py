@@ -1,17 +1,24 @@
 """Likeness against leakage: a path an arm over its steps, so that less leakage is not just less training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from persam_dreambooth.leakage.measures import MEASURES, estimate_text, number_text
 from persam_dreambooth.leakage.report.charts import svg
+from persam_dreambooth.leakage.report.labels import Box, Label, around, place_labels
 from persam_dreambooth.leakage.report.looks import BASE, Look, marker
 from persam_dreambooth.leakage.report.scales import Axis, round_ticks
 
 SIZE = (560.0, 400.0)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 18.0, 34.0, 60.0
-_LABEL_GAP = 15.0
+_LABELS_ABOVE = 12.0
+"""Names may stand this far above the topmost line."""
+_DOT, _LAST_DOT = 6.0, 9.0
+"""How far the marks reach."""
+_PIECE = 4.0
+"""Of a path, where names keep off it."""
 
 Estimate = Mapping[str, float]
 Point = Mapping[str, Any]
@@ -71,7 +78,8 @@ def pareto_chart(
 ) -> str:
     """Return the panel: paths, crosses of both intervals, anchors, and the arms' names at the paths' ends."""
     across, up = axes(points, marks)
-    parts = _frame(across, up, x, y)
+    leaders, names = _labels(points, marks, (across, up))
+    parts = [*_frame(across, up, x, y), *leaders]
     for arm in dict.fromkeys(point["arm"] for point in points):
         own = [point for point in points if point["arm"] == arm]
         parts.append(f'<g class="{looks[arm].css}">')
@@ -83,7 +91,7 @@ def pareto_chart(
             parts.append(_dot(point, x, y, (across, up), looks[arm], is_last=number == len(own) - 1))
         parts.append("</g>")
     parts += [_anchor(mark, across, up) for mark in marks]
-    parts += _names(points, marks, across, up)
+    parts += names
     told = "; ".join(f"{_told(point)}: {_numbers(point, x, y)}" for point in points)
     label = f"{MEASURES[y].title} (upwards) against {MEASURES[x].title.lower()} (to the right). {told}"
     return svg(SIZE, label, parts)
@@ -149,27 +157,65 @@ def _anchor(mark: tuple[str, str, float, float], across: Axis, up: Axis) -> str:
     return f'<path class="anchor" d="M{left - 7:g} {top:g}h14M{left:g} {top - 7:g}v14"/>'
 
 
-def _names(
-    points: Sequence[Point], marks: Sequence[tuple[str, str, float, float]], across: Axis, up: Axis
-) -> list[str]:
-    """Return the names beside the last dots, moved apart where they would overlap, and below the anchors."""
-    last = {point["arm"]: point for point in points}
-    wanted = sorted(
-        (_place(up, point, "y"), _place(across, point, "x"), _ending(point)) for point in last.values()
-    )
-    texts, below = [], -_LABEL_GAP
-    for y, x, name in wanted:
-        below = max(y - 9, below + _LABEL_GAP)
-        # A name that would run out of the panel stands to the left of its dot.
-        css, place = ("name", x + 11) if x < 0.72 * SIZE[0] else ("name end", x - 11)
-        texts.append(f'<text class="{css}" x="{place:g}" y="{below:g}">{escape(name)}</text>')
-    for _, name, x, y in marks:
-        left, top = across.place(x), up.place(y)
-        # Below its mark, but above where the numbers of the axis stand below it.
-        top += 17 if top < up.start - 20 else -10
-        css, place = ("first", left + 10) if left < 0.72 * SIZE[0] else ("end", left - 10)
-        texts.append(f'<text class="{css}" x="{place:g}" y="{top:g}">{escape(name)}</text>')
-    return texts
+def _labels(
+    points: Sequence[Point], marks: Sequence[tuple[str, str, float, float]], axes: tuple[Axis, Axis]
+) -> tuple[list[str], list[str]]:
+    """Return the lines to names that stand away from their dots, and the names, none on another.
+
+    The arms' stand at their last dots, then come those of the anchors.
+    """
+    across, up = axes
+    last = {point["arm"]: point for point in points}.values()
+    is_one_step = len({point["step"] for point in last}) == 1
+    names = [(point["arm"] if is_one_step else _ending(point), *_at(point, axes)) for point in last]
+    names += [(name, across.place(x), up.place(y)) for _, name, x, y in marks]
+    panel = Box(across.start, _TOP - _LABELS_ABOVE, SIZE[0], up.start)
+    dots = [around(*_at(point, axes), _DOT) for point in points]
+    dots += [around(x, y, _LAST_DOT) for _, x, y in names]
+    placed = place_labels(names, panel, dots, _drawn_lines(points, axes))
+    leaders = [_leader(label, names[label.number]) for label in placed if label.leader]
+    return leaders, [
+        _label(label, names[label.number][0], is_arm=label.number < len(last)) for label in placed
+    ]
+
+
+def _leader(label: Label, named: tuple[str, float, float]) -> str:
+    """Return the line from a point to its name."""
+    _, x, y = named
+    left, top = label.leader
+    return f'<line class="leader" x1="{x:g}" y1="{y:g}" x2="{left:g}" y2="{top:g}"/>'
+
+
+def _label(label: Label, name: str, *, is_arm: bool) -> str:
+    """Return a name at its place; the whole of it when pointed at, where it is cut."""
+    left, bottom = label.place
+    css = f"{'name ' if is_arm else ''}{'end' if label.ends_here else 'first'}"
+    told = f"<title>{escape(name)}</title>" if label.name != name else ""
+    return f'<text class="{css}" x="{left:g}" y="{bottom:g}">{told}{escape(label.name)}</text>'
+
+
+def _drawn_lines(points: Sequence[Point], axes: tuple[Axis, Axis]) -> list[Box]:
+    """Return where intervals and paths are drawn, in small pieces."""
+    across, up = axes
+    boxes, before = [], None
+    for point in points:
+        x, y = _at(point, axes)
+        boxes.append(Box(across.place(point["x"]["low"]), y - 1, across.place(point["x"]["high"]), y + 1))
+        boxes.append(Box(x - 1, up.place(point["y"]["high"]), x + 1, up.place(point["y"]["low"])))
+        if before and before[0] == point["arm"]:
+            pieces = max(1, round(math.dist(before[1], (x, y)) / _PIECE))
+            left, top = before[1]
+            boxes += [
+                around(left + (x - left) * part / pieces, top + (y - top) * part / pieces, 1.0)
+                for part in range(1, pieces)
+            ]
+        before = point["arm"], (x, y)
+    return boxes
+
+
+def _at(point: Point, axes: tuple[Axis, Axis]) -> tuple[float, float]:
+    """Return where a dot is drawn."""
+    return _place(axes[0], point, "x"), _place(axes[1], point, "y")
 
 
 def _place(axis: Axis, point: Point, which: str) -> float:
@@ -178,7 +224,7 @@ def _place(axis: Axis, point: Point, which: str) -> float:
 
 
 def _ending(point: Point) -> str:
-    """Return an arm's name, with the step that its path ends at."""
+    """Return an arm's name with the step that its path ends at, for arms that end at different ones."""
     return point["arm"] if point["step"] is None else f"{point['arm']}, step {point['step']}"
 
 

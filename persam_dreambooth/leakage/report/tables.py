@@ -71,7 +71,8 @@ def families(result: Result) -> str:
     if not lines or not measures:
         return ""
     head = [("Prompts ask for", 1), ("Arm", 1), *((text(MEASURES[measure].title), 1) for measure in measures)]
-    return table([head], lines, "Other families of prompts, reported apart: no verdict rests on them.")
+    caption = "Other families of prompts, reported apart: no verdict rests on them."
+    return table([head], lines, caption, num_names=2)
 
 
 def secondary(result: Result) -> str:
@@ -92,7 +93,7 @@ def secondary(result: Result) -> str:
         )
     head = [("Arms", 1), ("Prompts ask for", 1), ("Measure", 1), ("Difference", 1), ("p, two-sided", 1)]
     caption = "Secondary differences; the p values are Holm’s, over all of an arm’s in this table."
-    return table([head], lines, caption) if lines else ""
+    return table([head], lines, caption, num_names=3) if lines else ""
 
 
 def settings(result: Result) -> str:

@@ -21,22 +21,21 @@ _VALIDATION = {
     "rho_palette": "colours alone: rank correlation",
     "rho_scene": "another view of the same place: rank correlation",
     "false_alarm": "false alarms",
-    "power_10": "found where 10 % had leaked",
-    "power_25": "found where 25 % had leaked",
-    "power_50": "found where half had leaked",
-    "smallest_share": "smallest share found with power 0.8",
+    "power_10": "a leak of 10 % of the background is found",
+    "power_25": "a leak of 25 % of the background is found",
+    "power_50": "a leak of half of the background is found",
+    "smallest_share": "smallest leak that is found reliably",
     "features": "features",
     "data": "validated on",
     "num_pictures": "pictures",
-    "base": "attributed to the photos before anything was put in",
-    "gates_failed": "gates that it failed",
+    "base": "attributed to the photos where nothing was put in",
+    "gates_failed": "checks that failed",
 }
 _PROOF = {
     "nan_canary": "NaN canary:",
     "nan_in_every_background_pixel": "NaN in every background pixel reached",
     "input_share": "share of the loss’s input gradient that lies on the background",
     "background_influence": "background’s influence on the update",
-    "text": "",
 }
 _SHARES = ("false_alarm", "power", "smallest_share", "base")
 
@@ -47,17 +46,23 @@ def trust(result: Mapping[str, Any]) -> str:
     entries = {
         "Features": _features(config.get("features") or {}),
         "Their validation": _validation(result.get("validation") or {}),
-        "Subject not found": _missing(result),
+        "Subject not found": _missing(result) + _presence((config.get("mask") or {}).get("presence")),
         "Prompts in conflict": _dropped(config.get("prompts") or ()),
         "Decoys": _decoys(config.get("decoys") or {}),
         "Seeds": text(", ".join(str(seed) for seed in result.get("seeds") or ())),
         "Sampler": _flat(config.get("sampler") or {}),
         "Subject finder": _flat(config.get("mask") or {}),
-        "Base model": _digest(inputs.get("base")),
+        "Base model": _model(inputs.get("base")),
         "Models": _models(inputs.get("models") or {}),
         "Photos": _photo_digests(inputs.get("photos") or ()),
         "Proof of strictness": _proof(result.get("proof") or {}),
-        "Made": text(" ".join(str(result[name]) for name in ("created", "version") if result.get(name))),
+        "Made": text(
+            ", ".join(
+                f"{words}{result[name]}"
+                for name, words in (("created", ""), ("version", "persam-dreambooth "))
+                if result.get(name)
+            )
+        ),
     }
     box = definitions({name: value for name, value in entries.items() if value})
     missing = "".join(f"<li>{text(item)}</li>" for item in NOT_MEASURED)
@@ -92,9 +97,11 @@ def _validation(validation: Mapping[str, Any]) -> str:
 def _validated(name: str, value: object) -> object:
     """Return one figure of a validation as people read it."""
     if value is None:
-        return "cannot be told"
+        return "none of those tried" if name == "smallest_share" else "cannot be told"
     if not isinstance(value, float):
         return value
+    if name.startswith("power") and value in (0.0, 1.0):
+        return "yes" if value else "no"
     return f"{100 * value:.0f} %" if name.startswith(_SHARES) else f"{value:.2f}"
 
 
@@ -106,6 +113,28 @@ def _missing(result: Mapping[str, Any]) -> str:
         if "subject_missing" in found
     )
     return f"{text(told)}; such a picture is counted, with all of it as background" if told else ""
+
+
+def _presence(presence: Mapping[str, Any] | None) -> str:
+    """Return from when on a subject counted as missing, and how sure that is; nothing if it is not told."""
+    if not presence:
+        return ""
+    threshold = presence.get("threshold")
+    if threshold is None:
+        return "; whatever looks most like it was taken for it: no line between there and missing was found"
+    base = counted(presence.get("num_base", 0), "picture")
+    places = counted(presence.get("num_places", 0), "place")
+    told = (
+        f"; below a resemblance of {threshold:.2f} it counts as missing, as in "
+        f"{_share(presence.get('lost'))} of {base} by the base model and "
+        f"{_share(presence.get('caught'))} of {places} without it"
+    )
+    return text(told)
+
+
+def _share(value: float | None) -> str:
+    """Return a share in percent."""
+    return "?" if value is None else f"{100 * value:.0f} %"
 
 
 def _dropped(prompts: list[Mapping[str, Any]]) -> str:
@@ -135,11 +164,15 @@ def _decoys(decoys: Mapping[str, Any]) -> str:
 
 def _models(models: Mapping[str, Mapping[str, Any]]) -> str:
     """Return each arm's folder and digest."""
-    lines = "".join(
-        f"<li>{text(arm)}: {text(model.get('folder', ''))} {_digest(model.get('digest'))}</li>"
-        for arm, model in models.items()
-    )
+    lines = "".join(f"<li>{text(arm)}: {_model(model)}</li>" for arm, model in models.items())
     return f"<ul>{lines}</ul>" if lines else ""
+
+
+def _model(model: object) -> str:
+    """Return a model's folder or name and its digest; nothing where none is told."""
+    if not isinstance(model, Mapping):
+        return ""
+    return f"{text(model.get('folder', ''))} {_digest(model.get('digest'))}".strip()
 
 
 def _photo_digests(entries: list[Mapping[str, Any]]) -> str:
@@ -174,6 +207,9 @@ def _proved(name: str, value: object) -> str:
         return f"weights of two trainings with swapped backgrounds {same} ({digests})"
     if isinstance(value, bool | dict | list) or value is None:
         return ""
+    if name == "text":
+        # The lines below the first tell what the other entries tell.
+        return text(str(value).partition("\n")[0])
     words = _PROOF.get(name, name.replace("_", " "))
     if isinstance(value, float | int):
         return f"{text(words)} {influence_text(value)}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from persam_dreambooth.leakage.measures import counted
+from persam_dreambooth.leakage.report.looks import BASE
 from persam_dreambooth.leakage.report.words import text
 
 _MARKS = {"met": "✓", "broken": "✗", "open": "?"}
@@ -14,15 +15,23 @@ _STATES = {"met": "met", "broken": "not met", "open": "open"}
 def verdict(result: Mapping[str, Any]) -> str:
     """Return the verdict in words, the size of the comparison, and each condition with its state."""
     prompts, seeds = len(result["prompts"]), len(result["seeds"])
-    pictures = max((arm["num_pictures"] for arm in result["arms"].values()), default=0)
+    arms = result["arms"]
+    pictures = max((arm["num_pictures"] for arm in arms.values()), default=0)
     headline, rest = first_sentence(result["verdict"])
     lead = f'<p class="lead">{text(rest)}</p>' if rest else ""
+    same = ", the same noise for every arm" if drew_all(result) else ""
+    before = "; base is the one before training" if BASE in arms else ""
     basis = (
-        f"{counted(pictures, 'picture')} an arm: {counted(prompts, 'prompt')}, {counted(seeds, 'seed')}, the "
-        "same noise for every arm. Brackets hold 95 % intervals."
+        f"{counted(pictures, 'picture')} an arm: {counted(prompts, 'prompt')}, {counted(seeds, 'seed')}"
+        f"{same}. An arm is one of the models compared{before}. Brackets hold 95 % intervals."
     )
     top = f'<h1>{text(headline)}</h1>{lead}<p class="basis">{text(basis)}</p>'
     return top + _claim(result) + _warnings(result)
+
+
+def drew_all(result: Mapping[str, Any]) -> bool:
+    """Return whether this program drew the pictures: only then does it know their noise."""
+    return bool((result.get("config") or {}).get("sampler"))
 
 
 def first_sentence(told: str) -> tuple[str, str]:

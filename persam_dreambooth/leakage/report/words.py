@@ -33,27 +33,36 @@ def section(title: str, body: str, *, anchor: str, css: str = "") -> str:
     return f'<section id="{anchor}"{name}><h2>{text(title)}</h2>{body}</section>'
 
 
-def table(head: Sequence[Sequence[Any]], lines: Sequence[Sequence[str]], caption: str) -> str:
+def table(
+    head: Sequence[Sequence[Any]], lines: Sequence[Sequence[str]], caption: str, *, num_names: int = 1
+) -> str:
     """Return a table that scrolls on narrow screens.
 
     Args:
         head: rows of (text, columns that it spans).
         lines: rows of cells; the first of each is its heading. Cells are HTML already.
         caption: HTML, above it.
+        num_names: so many columns from the left hold words, which begin at one line; the others numbers.
     """
+
+    def words(column: int) -> str:
+        return ' class="words"' if 0 < column < num_names else ""
+
     tops = "".join(
         "<tr>"
         + "".join(
             f'<th scope="{"colgroup" if span > 1 else "col"}"'
             + (f' colspan="{span}"' if span > 1 else "")
-            + f">{name}</th>"
-            for name, span in row
+            + f"{words(column)}>{name}</th>"
+            for column, (name, span) in enumerate(row)
         )
         + "</tr>"
         for row in head
     )
     rows = "".join(
-        f'<tr><th scope="row">{line[0]}</th>{"".join(f"<td>{cell}</td>" for cell in line[1:])}</tr>'
+        f'<tr><th scope="row">{line[0]}</th>'
+        + "".join(f"<td{words(column)}>{cell}</td>" for column, cell in enumerate(line[1:], start=1))
+        + "</tr>"
         for line in lines
     )
     return (

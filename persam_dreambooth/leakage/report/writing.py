@@ -8,20 +8,22 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from persam_dreambooth import __version__
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import atomic_path, write_text
-from persam_dreambooth.leakage.comparison import SCHEMA
-from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.report.material import Key, Material, ShownPhoto, key_of
 from persam_dreambooth.leakage.report.page import page
 from persam_dreambooth.leakage.report.posters import bars_poster, grid_poster
-from persam_dreambooth.masks.record import SubjectMask
+from persam_dreambooth.leakage.report.reading import JSON_FILE, read_report
 from persam_dreambooth.photos import Photo, read_mask, read_photo, write_mask
 
-JSON_FILE = "report.json"
+if TYPE_CHECKING:
+    # Imported for their names alone: masks bring torch along, which a page does not need.
+    from persam_dreambooth.leakage.pictures import Picture
+    from persam_dreambooth.masks.record import SubjectMask
+
 HTML_FILE = "report.html"
 GRID_FILE = "grid.png"
 BARS_FILE = "bars.png"
@@ -33,8 +35,8 @@ def write_report(
     out_dir: Path,
     *,
     photos: Sequence[Photo],
-    masks: Mapping[str, SubjectMask],
-    pictures: Mapping[str, Sequence[Picture]],
+    masks: "Mapping[str, SubjectMask]",
+    pictures: "Mapping[str, Sequence[Picture]]",
     losses: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     settings: Mapping[str, object] | None = None,
     commands: Sequence[str] = (),
@@ -92,40 +94,12 @@ def re_render(path: Path, out: Path | None = None) -> Path:
     return _render(told, Material(photos, _pictures(path, told["rows"])), out)
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """Return what a report.json holds.
-
-    Raises:
-        UserError: there is no such file, it is no JSON, or no report of this program's schema.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; the {JSON_FILE} of a comparison is needed. Run persam-dreambooth compare "
-            "first."
-        )
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeError) as error:
-        raise UserError(
-            f"{path}: is no JSON ({error}); the {JSON_FILE} of a comparison is needed. Run the comparison "
-            "again."
-        ) from error
-    schema = told.get("schema") if isinstance(told, dict) else None
-    if schema != SCHEMA:
-        raise UserError(
-            f"{path}: schema {schema!r}; {SCHEMA!r} is needed. Run the comparison again with this version, "
-            "or read the file with the version that wrote it."
-        )
-    return told
-
-
 def _complete(
     result: Mapping[str, Any],
     out_dir: Path,
     photos: Sequence[Photo],
-    masks: Mapping[str, SubjectMask],
-    pictures: Mapping[str, Sequence[Picture]],
+    masks: "Mapping[str, SubjectMask]",
+    pictures: "Mapping[str, Sequence[Picture]]",
 ) -> dict[str, Any]:
     """Return the result with its version, its photos, and every file's path from the report's folder."""
     inputs = dict(result.get("inputs") or {})
@@ -166,9 +140,13 @@ def _with_losses(
 
 
 def _render(told: Mapping[str, Any], material: Material, out: Path) -> Path:
-    """Write the page, and the two pictures beside it."""
-    write_text(out, page(told, material))
-    for name, poster in ((GRID_FILE, grid_poster(told, material)), (BARS_FILE, bars_poster(told))):
+    """Write the page, and the two pictures beside it, once all of them are there."""
+    html, posters = (
+        page(told, material),
+        {GRID_FILE: grid_poster(told, material), BARS_FILE: bars_poster(told)},
+    )
+    write_text(out, html)
+    for name, poster in posters.items():
         if poster is None:
             continue
         with atomic_path(out.with_name(name)) as temporary:

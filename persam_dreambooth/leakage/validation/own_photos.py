@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.banks import NUM_BANKS
-from persam_dreambooth.leakage.features import Features
+from persam_dreambooth.leakage.features import Features, background_cells
 from persam_dreambooth.leakage.validation.cases import Case, Data, Shot, shrunk
 from persam_dreambooth.leakage.validation.outcomes import FEWEST_HOSTS
 from persam_dreambooth.leakage.validation.protocol import validate
@@ -47,18 +47,26 @@ def validate_on(
 
     Returns:
         a flat dict: `rho_<mode>`, `false_alarm`, `power_10`, `power_25`, `power_50`, `smallest_share`, all of
-        pasted leaks and the attribution; None where the pictures are too few to tell.
+        pasted leaks and the attribution; None where the pictures that show background are too few to tell.
     """
-    if len(hosts) < FEWEST_HOSTS:
+    usable = [host for host in hosts if shows_background(Shot(*host))]
+    shots = (shrunk(Shot(*photo)) for photo in zip(photos, masks, strict=True))
+    # With one that is all subject held out the rest would still do, with the only other one held out not.
+    album = [shot for shot in shots if shows_background(shot)]
+    if len(usable) < FEWEST_HOSTS or not album:
         return None
-    chosen = np.linspace(0, len(hosts) - 1, min(MOST_HOSTS, len(hosts))).round().astype(int)
-    album = [shrunk(Shot(*photo)) for photo in zip(photos, masks, strict=True)]
+    chosen = np.linspace(0, len(usable) - 1, min(MOST_HOSTS, len(usable))).round().astype(int)
     others = [Shot(decoy) for decoy in decoys]
-    planted_in = [shrunk(Shot(*hosts[number])) for number in chosen]
+    planted_in = [shrunk(Shot(*usable[number])) for number in chosen]
     data = Data(
         "these photos, planted in the base model's pictures", folds("photos", album, planted_in, others)
     )
     return flat(validate(data, features, levels=LEVELS, num_banks=num_banks, seed=seed))
+
+
+def shows_background(shot: Shot) -> bool:
+    """Return whether a picture has any cell without subject, so that anything can leak into it."""
+    return bool(background_cells(shot.mask, shot.pixels.shape[:2]).any())
 
 
 def folds(name: str, album: Sequence[Shot], hosts: Sequence[Shot], decoys: Sequence[Shot]) -> list[Case]:
@@ -107,7 +115,11 @@ def album_data(
         UserError: there are too few pictures of other places.
     """
     cases: list[Case] = []
-    names, small = list(albums), {name: [shrunk(photo) for photo in album] for name, album in albums.items()}
+    names = list(albums)
+    small = {
+        name: [photo for photo in map(shrunk, album) if shows_background(photo)]
+        for name, album in albums.items()
+    }
     for name in names:
         others = [shot for other in names if other != name for shot in small[other]]
         hosts, decoys = _dealt([*(shrunk(place) for place in places), *others], name, num_hosts, num_banks)

@@ -91,6 +91,9 @@ def _planted(
     """Yield a mode's picture of each level: one look at the place, more and more of it."""
     pixels, background = host.pixels.astype(np.float64), host.background
     planted, covered = alterations.seen_anew(shots, background.shape, rng)
+    # Of photos that are all but filled by the subject no look may show any of the place.
+    if not covered.any():
+        return
     everywhere = background & covered
     angle = rng.uniform(0, 2 * math.pi)
     for level in levels:

@@ -1,6 +1,6 @@
 """Every picture with a known leak, measured by the very functions that measure generated ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from tqdm import tqdm
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.leakage.banks import NUM_BANKS, Banks, build_banks
 from persam_dreambooth.leakage.features import Cells, Features
-from persam_dreambooth.leakage.scores import copy_threshold, score
+from persam_dreambooth.leakage.scores import Scores, copy_threshold, score
 from persam_dreambooth.leakage.validation import outcomes
 from persam_dreambooth.leakage.validation.cases import Case, Data
 from persam_dreambooth.leakage.validation.gates import gates
@@ -114,34 +114,36 @@ def measure(
     total = sum(len(case.hosts) for case in data.cases)
     with tqdm(total=total, desc=f"validate {features.name}", unit="picture", disable=None) as bar:
         for number, (case, own) in enumerate(zip(data.cases, banks, strict=True)):
-            rows += _scored(case.name, number, own, list(_described(case, features, levels, seed, bar)))
+            rows += _rows_of(case, number, own, features, levels, seed, bar)
     return rows
 
 
-def _described(
-    case: Case, features: Features, levels: Sequence[float], seed: int, bar: tqdm
-) -> Iterator[tuple[int, Made, Cells]]:
-    """Yield every picture of a case with its cells; the pixels are not needed any more."""
-    for host in range(len(case.hosts)):
-        for picture in pictures_of(case, host, levels, seed):
-            yield host, picture, features.cells(picture.pixels, picture.mask)
-        bar.update()
-
-
-def _scored(
-    name: str, case: int, banks: Banks, made: Sequence[tuple[int, Made, Cells]]
+def _rows_of(
+    case: Case, number: int, banks: Banks, features: Features, levels: Sequence[float], seed: int, bar: tqdm
 ) -> list[dict[str, Any]]:
-    """Return the rows of one case; what a copy is follows from its base pictures."""
-    threshold = copy_threshold(banks, [cells for _, picture, cells in made if picture.mode == BASE])
+    """Return the rows of one case, picture by picture; what a copy is follows from its base pictures."""
     rows = []
-    for host, picture, cells in made:
-        known = {"name": name, "case": case, "host": host, "mode": picture.mode, "level": picture.level}
-        scores = score(banks, cells, threshold)
-        rows.append(
-            {**known, "share": picture.share, "num_background_cells": scores.num_cells}
-            | {one: getattr(scores, one) for one in outcomes.SCORES}
-        )
+    base = [features.cells(one.pixels, one.mask) for one in _bases(case, levels, seed)]
+    threshold = copy_threshold(banks, base)
+    for host, before in enumerate(base):
+        for made in pictures_of(case, host, levels, seed):
+            cells = before if made.mode == BASE else features.cells(made.pixels, made.mask)
+            known = {"name": case.name, "case": number, "host": host}
+            rows.append(known | _row(made, score(banks, cells, threshold)))
+        bar.update()
     return rows
+
+
+def _bases(case: Case, levels: Sequence[float], seed: int) -> list[Made]:
+    """Return the picture without any leak of each host: the first that is made of it."""
+    return [next(pictures_of(case, host, levels, seed)) for host in range(len(case.hosts))]
+
+
+def _row(made: Made, scores: Scores) -> dict[str, Any]:
+    """Return what is known and what was measured of one picture."""
+    told = {"mode": made.mode, "level": made.level, "share": made.share}
+    measured = {one: getattr(scores, one) for one in outcomes.SCORES}
+    return told | {"num_background_cells": scores.num_cells} | measured
 
 
 def _banks(case: Case, features: Features, num_banks: int, seed: int) -> Banks:
