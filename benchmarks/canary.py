@@ -139,9 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--ways", nargs="+", choices=list(WAYS), default=["plain", "masked", "masked_prior", "random"]
-    )
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=DEFAULT_WAYS)
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--photos", type=int, default=3, help="of the subject, at most 5")

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from leakbench_albums import Bench
 from leakbench_dataset import read_subjects
-from leakbench_page import coverage, write_new_page, write_page
+from leakbench_page import Page, page_of, write_new_page, write_page
 from leakbench_plan import ARMS, BLOCKS, Plan, part_of, toy_subjects
 from leakbench_runs import work
 from leakbench_scores import features_of, read_rows, score, write_rows
-from leakbench_tables import arms_table, pooled
 
 from persam_dreambooth.errors import UserError, did_you_mean, user_errors
 from persam_dreambooth.leakage.scenes import DECOY_KINDS
@@ -59,27 +58,30 @@ def main(argv: Sequence[str] | None = None) -> None:
             about = {"features": features.name, "steps": bench.plan.steps, "base": bench.base}
             write_rows(path, score(bench, bench.plan.runs(), features, again=args.again), about)
         if "page" in args.stages:
-            rows, about = read_rows(path)
-            write_new_page(bench.out / "leakage.md", rows, about)
-            print(f"{bench.out / 'leakage.md'}\n\n{arms_table(rows, pooled(rows))}")
+            page = page_of(*read_rows(path))
+            write_new_page(bench.out / "leakage.md", page)
+            print(f"{bench.out / 'leakage.md'}\n\n{page.parts['arms']}")
             if args.publish:
                 shutil.copyfile(path, PUBLISHED)
-                publish()
+                publish(page)
 
 
-def publish() -> None:
-    """Write tables and plot into docs/, from the rows that are kept there."""
-    rows, about = read_rows(PUBLISHED)
-    write_page(DOCS / "leakage.md", DOCS / "images", rows, about)
-    print(f"{DOCS / 'leakage.md'}: {coverage(rows)}")
+def publish(page: Page | None = None) -> None:
+    """Write tables and plot into docs/; without a page, from the rows that are kept there."""
+    page = page or page_of(*read_rows(PUBLISHED))
+    write_page(DOCS / "leakage.md", DOCS / "images", page)
+    print(f"{DOCS / 'leakage.md'}: {page.parts['coverage']}")
 
 
 def bench_of(args: argparse.Namespace) -> Bench:
     """Return what is run, from the command line.
 
     Raises:
-        UserError: a data set without a model, an unknown subject, or steps that do not rise from 1.
+        UserError: a data set without a model, one with no data set, an unknown subject, steps that do not
+            rise from 1, or docs that are to hold something else than the whole benchmark.
     """
+    if args.publish and not args.full:
+        raise UserError("--publish: without --full; docs/ hold the whole benchmark. Read the page in --out.")
     arms = tuple(args.arms or (QUICK_ARMS if args.quick else ARMS))
     seeds = tuple(args.seeds or ((0,) if args.quick else (0, 1, 2)))
     steps = tuple(args.steps or TOY_STEPS)
@@ -87,14 +89,18 @@ def bench_of(args: argparse.Namespace) -> Bench:
         given = " ".join(map(str, steps))
         raise UserError(f"--steps {given}: not rising; numbers of steps from 1 on are needed. Sort them.")
     if args.dataset is None:
+        for flag, value in (("--base", args.base), ("--sam", args.sam)):
+            if value is not None:
+                raise UserError(f"{flag} {value}: the toy world has its own; --dataset is needed. Add it.")
         subjects = toy_subjects(_known(args.subjects) or (QUICK_SUBJECTS if args.quick else None))
         plan = Plan(subjects, arms, seeds, steps, flags=(*TOY_FLAGS, *args.flags))
         return Bench(plan, args.out)
-    if args.base is None or not args.steps:
-        flag = "--base" if args.base is None else "--steps"
-        raise UserError(
-            f"--dataset {args.dataset}: no {flag}; a model and numbers of steps are needed. Add it."
-        )
+    for flag, value in (("--base", args.base), ("--sam", args.sam), ("--steps", args.steps)):
+        if not value:
+            raise UserError(
+                f"--dataset {args.dataset}: no {flag}; a model, a SAM and numbers of steps are needed. "
+                "Add it."
+            )
     return Bench(
         Plan(read_subjects(args.dataset, args.subjects), arms, seeds, steps, flags=tuple(args.flags)),
         args.out,
@@ -115,7 +121,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     size.add_argument("--full", action="store_true", help="all subjects, arms and seeds")
     size.add_argument("--dataset", type=Path, metavar="DIR", help="photos laid out as DreamBooth's")
     parser.add_argument("--base", metavar="MODEL", help="folder or hub id, for --dataset")
-    parser.add_argument("--sam", default="toy", metavar="SAM", help="folder or hub id, for --dataset")
+    parser.add_argument("--sam", metavar="SAM", help="folder or hub id, for --dataset")
     parser.add_argument("--part", default="1/1", help="draw every n-th run only, as 1/6")
     parser.add_argument("--minutes", type=float, help="begin no further run after so many")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")

@@ -4,15 +4,15 @@ What is generated stands between `<!-- leakbench: NAME -->` and `<!-- end -->`; 
 """
 
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leakbench_coverage import BASE, Comparable, comparable, coverage
 from leakbench_plan import ARMS
 from leakbench_plot import pareto_plot
 from leakbench_tables import (
-    BASE,
     Rows,
     arms_table,
     at_step,
@@ -20,6 +20,7 @@ from leakbench_tables import (
     matched_table,
     others_table,
     percent_text,
+    points_of,
     points_text,
     pooled,
     scenes_table,
@@ -32,59 +33,59 @@ from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import write_text
 
 PLOT = "leakbench_pareto.svg"
-PARTS = ("coverage", "verdict", "arms", "buys", "scenes", "steps", "matched", "others")
 TARGET_REDUCTION, TARGET_LIKENESS = 0.8, -0.05
 
 _BLOCK = re.compile(r"(<!-- leakbench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def tables(rows: Rows, about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the generated parts of the page by name, as Markdown.
+@dataclass(frozen=True)
+class Page:
+    """What is generated."""
+
+    parts: Mapping[str, str]
+    """By name, as Markdown."""
+    plot: str
+    """As SVG."""
+
+
+def page_of(rows: Rows, about: Mapping[str, Any]) -> Page:
+    """Return what is generated from rows.
 
     Args:
         rows: of all pictures.
         about: `features` that they were measured with, and the numbers of `steps`.
     """
     early, last = [*about["steps"][-2:-1], None], about["steps"][-1]
+    # Pooling is what takes long: each set of rows once.
     summaries = {step or last: pooled(at_step(rows, step)) for step in early}
-    return {
+    summary = summaries[last]
+    parts = {
         "coverage": f"{coverage(rows)} Measured with `--features {about['features']}`.",
         "verdict": _by_step({step: verdict(found) for step, found in summaries.items()}),
         "arms": _by_step({step: arms_table(rows, found) for step, found in summaries.items()}),
         "buys": _by_step({step: buys(found) for step, found in summaries.items()}),
         "scenes": _by_step({step or last: scenes_table(at_step(rows, step)) for step in early}),
-        "steps": steps_table(rows),
-        "matched": matched_table(rows),
-        "others": others_table(rows),
+        "steps": steps_table(rows, summary),
+        "matched": matched_table(summary),
+        "others": others_table(rows, summary),
     }
-
-
-def coverage(rows: Rows) -> str:
-    """Return a sentence on how much was run."""
-    runs = {(row["album"], row["arm"], row["training_seed"]) for row in rows if row["arm"] != BASE}
-    subjects = {row["album"]: row["group"] for row in rows}
-    groups = ", ".join(f"{count} {group}" for group, count in sorted(Counter(subjects.values()).items()))
-    by_arm = Counter(arm for _, arm, _ in runs)
-    counts = ", ".join(f"{ARMS[arm].title} {by_arm[arm]}" for arm in ARMS if by_arm[arm])
-    seeds = len({seed for _, _, seed in runs})
-    pictures = sum(row["arm"] != BASE for row in rows)
-    return (
-        f"{len(runs)} trainings of {len(subjects)} subjects ({groups}) with {seeds} training seed"
-        f"{'s' * (seeds > 1)}, {pictures:,} pictures. Trainings of each: {counts}."
-    )
+    return Page(parts, plot(summary))
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
     """Return whether the target is met, and by which arm: the one that removes most at no loss of likeness.
 
     Where none meets it for sure and some may, the best of these is named and the question stays open. Arms
-    that were trained less than half as often as the others are passed over.
+    that were not trained on all of the subjects are passed over.
     """
-    told = [found for found in summary["differences"] if found.get("relative_reduction")]
+    whole, likeness = comparable(summary["rows"]).arms, likeness_of(summary)
+    told = [
+        found for found in summary["differences"] if found["arm"] in whole and found.get("relative_reduction")
+    ]
     if not told:
         return "Plain training did not leak for sure in these runs, so that there is nothing to remove."
-    likeness, most = likeness_of(summary), max(found["excess"]["n"] for found in told)
-    told = [found for found in told if 2 * found["excess"]["n"] >= most]
+    if not all(found.get(likeness) for found in told):
+        return "These features could not measure likeness, so that nothing is said of the target."
     safe = [found for found in told if found[likeness]["low"] > TARGET_LIKENESS]
     met = [found for found in safe if found["relative_reduction"]["mean"] >= TARGET_REDUCTION]
     possible = [
@@ -100,13 +101,14 @@ def verdict(summary: Mapping[str, Any]) -> str:
         f"**Target {state}.** {title[0].upper()}{title[1:]} removes "
         f"{percent_text(best['relative_reduction'])} of plain training's excess and changes likeness by "
         f"{signed_text(best[likeness])}. (Target: at least {TARGET_REDUCTION:.0%} removed, and the lower "
-        f"bound of the likeness change above {TARGET_LIKENESS}.)"
+        f"bound of the likeness change above {TARGET_LIKENESS}. It is the best of {len(told)} ways, chosen "
+        "on these same runs.)"
     )
 
 
 def buys(summary: Mapping[str, Any]) -> str:
     """Return a line on each arm: what it changes against plain training, and where it is surely worse."""
-    likeness = likeness_of(summary)
+    likeness, left_out = likeness_of(summary), comparable(summary["rows"]).left_out
     asked = {
         "leak": ("leaked", points_text, False),
         "excess": ("excess", points_text, False),
@@ -123,7 +125,8 @@ def buys(summary: Mapping[str, Any]) -> str:
             if found.get(key) and (found[key]["high"] < 0 if more_is_better else found[key]["low"] > 0)
         ]
         loses = f" **Worse: {', '.join(worse)}.**" if worse else ""
-        lines.append(f"- {title_of(found['arm'])}: {', '.join(told)}.{loses}")
+        part = f" ({left_out[found['arm']]})" if found["arm"] in left_out else ""
+        lines.append(f"- {title_of(found['arm'])}{part}: {', '.join(told)}.{loses}")
     return "\n".join(lines) or "- No arm has a plain training beside it."
 
 
@@ -143,17 +146,18 @@ def spliced(page: str, parts: Mapping[str, str]) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}{parts.get(match[2], '')}\n{match[3]}", page)
 
 
-def write_page(path: Path, images: Path, rows: Rows, about: Mapping[str, Any]) -> None:
+def write_page(path: Path, images: Path, page: Page) -> None:
     """Write the plot, and tables and sentences into a page that is there, at their marks."""
-    write_text(images / PLOT, plot(rows))
-    write_text(path, spliced(path.read_text(encoding="utf-8"), tables(rows, about)))
+    text = spliced(path.read_text(encoding="utf-8"), page.parts)
+    write_text(images / PLOT, page.plot)
+    write_text(path, text)
 
 
-def write_new_page(path: Path, rows: Rows, about: Mapping[str, Any]) -> None:
+def write_new_page(path: Path, page: Page) -> None:
     """Write a page of nothing but tables and sentences, and the plot beside it."""
-    marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in PARTS)
+    marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in page.parts)
     write_text(path, f"# LeakBench\n\n![Excess and likeness]({PLOT})\n\n{marks}")
-    write_page(path, path.parent, rows, about)
+    write_page(path, path.parent, page)
 
 
 def _by_step(parts: Mapping[int, str]) -> str:
@@ -161,7 +165,18 @@ def _by_step(parts: Mapping[int, str]) -> str:
     return "\n\n".join(f"After {step} steps:\n\n{part}" for step, part in parts.items())
 
 
-def plot(rows: Rows) -> str:
-    """Return the paths of the arms over leakage and likeness as SVG."""
-    points = [point for point in pooled(rows)["pareto"] if point["arm"] in (BASE, *ARMS)]
-    return pareto_plot(points, {arm: title_of(arm) for arm in (BASE, *ARMS)})
+def plot(summary: Mapping[str, Any]) -> str:
+    """Return the paths of the arms over leakage and likeness as SVG: of those that compare."""
+    found = comparable(summary["rows"])
+    titles = {arm: title_of(arm) for arm in (BASE, *ARMS)}
+    lacking = [f"{title_of(arm)} ({part})" for arm, part in found.left_out.items()]
+    return pareto_plot(points_of(summary, found), titles, caption_of(found, lacking))
+
+
+def caption_of(found: Comparable, left_out: Sequence[str]) -> str:
+    """Return what the plot says below itself: of which trainings it is, and which arms it leaves out."""
+    subjects = len({subject for subject, _ in found.trainings})
+    told = f"{len(found.trainings)} trainings of each way, the same {subjects} subjects and seeds."
+    if not left_out:
+        return told
+    return f"{told} Left out, because other subjects are not comparable: {'; '.join(left_out)}."

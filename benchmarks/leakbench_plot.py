@@ -1,39 +1,54 @@
-"""The Pareto plot as SVG text: leakage to the right, likeness upwards, for each arm a path over its steps."""
+"""The Pareto plot as SVG text: leakage to the right, likeness upwards, for each arm a path over its steps.
+
+An arm has a number, beside its last dot and in the legend: colours alone do not tell thirteen arms apart.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any
+
+from leakbench_labels import Box, placed
 
 WIDTH, HEIGHT = 960, 520
 LEFT, TOP, RIGHT, BOTTOM = 64, 28, 330, 56
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a5a5a")
 """Okabe and Ito's, which colour-blind people tell apart."""
 DASHES = ("", "7 4")
-"""Arms beyond the colours are dashed."""
+"""Arms beyond the colours are dashed, their dots hollow."""
 PAPER, INK, GRID = "#ffffff", "#323232", "#e1e1e1"
 BASE = "base"
 FIRST_RADIUS, LAST_RADIUS = 3, 6
 GAPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 NUM_GAPS = 6
 """At most so many between the ticks of an axis."""
+LINE, LINE_LENGTH = 18, 140
+"""Height and most letters of a line of the caption."""
+NEAR = 18
+"""A number further from its dot than this has a line to it."""
 
 Points = Sequence[Mapping[str, Any]]
 Range = tuple[float, float]
 Place = Callable[[float, float], tuple[float, float]]
 
 
-def pareto_plot(points: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+def pareto_plot(points: Iterable[Mapping[str, Any]], titles: Mapping[str, str], caption: str = "") -> str:
     """Return the plot.
 
     Args:
         points: `pareto` of a summary: arm, step (None is the last) and estimates.
         titles: of the arms, in the order of the legend; arms without points are left out.
+        caption: stands below.
     """
     told = list(points)
     likeness = "trait_likeness" if any("trait_likeness" in point for point in told) else "likeness"
-    paths = {arm: _path(told, arm, likeness) for arm in titles if any(point["arm"] == arm for point in told)}
+    paths = {arm: path for arm in titles if (path := _path(told, arm, likeness))}
     x = _range([value for path in paths.values() for low, high, *_ in path for value in (low, high)])
-    y = _range([value for path in paths.values() for *_, low, high in path for value in (low, high)])
+    y = _range(
+        [value for path in paths.values() for *_, low, high in path for value in (low, high)], zero=False
+    )
+    lines = wrap(caption, LINE_LENGTH)
+    height = HEIGHT + LINE * len(lines)
 
     def at(across: float, up: float) -> tuple[float, float]:
         return (
@@ -43,14 +58,18 @@ def pareto_plot(points: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) 
 
     said = f"Excess leakage and likeness of {len(paths)} ways to train, over their training steps"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         f'font-size="13" fill="{INK}" role="img" aria-label="{escape(said)}">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>',
+        f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>',
         *_axes(x, y, at, likeness),
     ]
     for number, (arm, path) in enumerate(paths.items()):
         parts += _drawn(arm, path, number, at)
         parts += _legend(titles[arm], arm, number)
+    parts += _numbers(paths, at)
+    for number, line in enumerate(lines):
+        down = HEIGHT + LINE * number + 6
+        parts.append(f'<text x="{LEFT}" y="{down}" font-size="12">{escape(line)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -73,9 +92,10 @@ def _path(points: Points, arm: str, likeness: str) -> list[tuple[float, ...]]:
     return path
 
 
-def _range(values: Sequence[float]) -> Range:
-    """Return the ends of an axis that holds all values and 0, a little wider than these."""
-    low, high = min((0.0, *values)), max((0.05, *values))
+def _range(values: Sequence[float], *, zero: bool = True) -> Range:
+    """Return the ends of an axis, a little wider than all values, and with `zero` 0 as well."""
+    least = (0.0, 0.05) if zero or not values else (min(values), min(values) + 0.05)
+    low, high = min((*least, *values)), max((*least, *values))
     margin = 0.04 * (high - low)
     return low - margin, high + margin
 
@@ -123,7 +143,26 @@ def _drawn(arm: str, path: Sequence[tuple[float, ...]], number: int, at: Place) 
     ]
     for place, (across, down) in enumerate(dots, start=1):
         radius = FIRST_RADIUS + (LAST_RADIUS - FIRST_RADIUS) * place / len(dots)
-        parts.append(f'<circle cx="{across}" cy="{down}" r="{radius:.1f}" fill="{colour}"/>')
+        parts.append(f'<circle cx="{across}" cy="{down}" r="{radius:.1f}" {_fill(colour, number)}/>')
+    return parts
+
+
+def _numbers(paths: Mapping[str, Sequence[tuple[float, ...]]], at: Place) -> list[str]:
+    """Return the arms' numbers beside their last dots; none lies on another or on such a dot."""
+    last = [at(path[-1][2], path[-1][3]) for path in paths.values()]
+    area = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    widths = [8 * len(str(number)) + 4 for number in range(len(last))]
+    parts = []
+    for number, (arm, (x, y), box) in enumerate(
+        zip(paths, last, placed(last, widths, area, radius=LAST_RADIUS), strict=True)
+    ):
+        colour, (across, down) = _colour(arm, number), box.middle
+        if (across - x) ** 2 + (down - y) ** 2 > NEAR**2:
+            parts.append(f'<path d="M{x} {y}L{across:.1f} {down:.1f}" stroke="{colour}" opacity="0.6"/>')
+        parts.append(
+            f'<text x="{across:.1f}" y="{down + 4.5:.1f}" text-anchor="middle" font-weight="bold" '
+            f'stroke="{PAPER}" stroke-width="3" paint-order="stroke" fill="{colour}">{number}</text>'
+        )
     return parts
 
 
@@ -133,14 +172,21 @@ def _legend(title: str, arm: str, number: int) -> list[str]:
     colour = _colour(arm, number)
     return [
         f'<path d="M{left} {top}h26" stroke="{colour}" stroke-width="2"{_dash(number)}/>',
-        f'<circle cx="{left + 13}" cy="{top}" r="4" fill="{colour}"/>',
-        f'<text x="{left + 34}" y="{top + 4}">{escape(title)}</text>',
+        f'<circle cx="{left + 13}" cy="{top}" r="4" {_fill(colour, number)}/>',
+        f'<text x="{left + 50}" y="{top + 4}" text-anchor="end" font-weight="bold" fill="{colour}">'
+        f"{number}</text>",
+        f'<text x="{left + 58}" y="{top + 4}" font-size="12">{escape(title)}</text>',
     ]
 
 
 def _colour(arm: str, number: int) -> str:
     """Return an arm's colour; the base model is ink."""
     return INK if arm == BASE else COLOURS[(number - 1) % len(COLOURS)]
+
+
+def _fill(colour: str, number: int) -> str:
+    """Return how an arm's dots are filled."""
+    return f'fill="{PAPER}" stroke="{colour}" stroke-width="2"' if _dash(number) else f'fill="{colour}"'
 
 
 def _dash(number: int) -> str:

@@ -94,6 +94,8 @@ def do(bench: Bench, run: Run) -> float:
             prompts = [p.text for p in run.subject.prompts if last or p.family == RECONTEXT]
             with drawing(state):
                 draw(bench, models, config, prompts, bench.step_folder(run, progress.step), device)
+    # The next run loads its models anew; a GPU cannot hold both.
+    accelerator.free_memory()
     seconds = time.monotonic() - began
     folder.write_json(RUN_FILE, _record(run, album, losses, seconds))
     folder.mark_done(STAGE, _digest(bench, run))

@@ -1,25 +1,28 @@
 """Measure what LeakBench has drawn: a row for each picture, in one file for all.
 
 The pictures do not depend on the measure. Rows are kept beside a run's pictures and made again
-where the features changed, or with --again.
+where the features changed, or with --again. Several processes share the work, as they do in drawing.
 """
 
 import gzip
 import json
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from leakbench_albums import Bench, find_masks
+from accelerate import PartialState
+from leakbench_albums import Bench, find_masks, locked
+from leakbench_coverage import BASE
 from leakbench_plan import RECONTEXT, Prompt, Run, Subject
 from leakbench_runs import ROWS_STAGE, is_done
 
 from persam_dreambooth.diffusion.captions import read_folder
 from persam_dreambooth.diffusion.generate import PROMPTS_FILE
 from persam_dreambooth.diffusion.models import load_models
-from persam_dreambooth.diffusion.training import build_accelerator
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.files import atomic_path
 from persam_dreambooth.leakage.banks import NUM_BANKS, Mask, Pixels
@@ -28,13 +31,12 @@ from persam_dreambooth.leakage.features import Features, load_features
 from persam_dreambooth.leakage.finder import SubjectFinder, subject_finder
 from persam_dreambooth.leakage.pictures import Picture
 from persam_dreambooth.leakage.truth import Truth
-from persam_dreambooth.photos import Photo, read_photo
+from persam_dreambooth.photos import Photo, file_digest, read_photo
 from persam_dreambooth.run import RunFolder, digest_of
-from persam_dreambooth.sam.segmenter import Segmenter
-from persam_dreambooth.toyworld.classifier import load_classifier
+from persam_dreambooth.sam.segmenter import Segmenter, model_digest
+from persam_dreambooth.toyworld import classifier
 
 ROWS_FILE = "rows.json"
-BASE = "base"
 MEASURES = (
     *("attribution", "copy_rate", "style_shift", "max_cosine", "likeness", "likeness_raw", "contamination"),
     *("subject_found", "missing", "subject_fraction", "num_background_cells"),
@@ -44,6 +46,10 @@ MEASURES = (
 NAMES = ("album", "group", "arm", "training_seed", "family", "prompt", "background", "seed", "step")
 """What says which picture it is; `seed` is that of its noise."""
 COLUMNS = (*NAMES, *MEASURES)
+VERSION = 2
+"""Of the measure: one more where equal pictures get other numbers."""
+AT_A_TIME = 8
+"""Runs of a subject that are measured together: what a stop loses, and whose pictures are in memory."""
 _DIGITS = 5
 
 
@@ -60,7 +66,7 @@ class Album:
 
 
 def score(
-    bench: Bench, runs: Sequence[Run], features: Features, *, again: bool = False
+    bench: Bench, runs: Sequence[Run], features: Features, *, again: bool = False, at_a_time: int = AT_A_TIME
 ) -> list[dict[str, Any]]:
     """Return the rows of all finished runs and of the base model, measured where they are not yet.
 
@@ -69,6 +75,7 @@ def score(
         runs: those that are not finished are passed over.
         features: what describes a picture's cells.
         again: measure anew what is measured.
+        at_a_time: runs of a subject that are measured together; nothing but the pace depends on it.
 
     Raises:
         UserError: no run is finished.
@@ -78,24 +85,65 @@ def score(
         raise UserError(
             f"--out {bench.out}: no finished run of this plan; at least one is needed. Draw first."
         )
-    digest = digest_of(features.name, features.version, features.digest, NUM_BANKS, MEASURES, NAMES)
-    for subject, group in groupby(finished, key=lambda run: run.subject):
-        todo = [
-            run for run in group if again or not _folder(bench, run).is_done(ROWS_STAGE, digest, [ROWS_FILE])
-        ]
-        if todo:
-            _measure(bench, subject, todo, features)
-            for run in todo:
-                _folder(bench, run).mark_done(ROWS_STAGE, digest)
-            print(f"{subject.name}: {len(todo)} runs measured", flush=True)
+    digest = measure_digest(bench, features)
+    if again:
+        for run in finished:
+            _folder(bench, run).forget(ROWS_STAGE)
+    # What another process is at is waited for when all else is done.
+    for wait in (False, True):
+        todo = [run for run in finished if not _is_measured(bench, run, digest)]
+        began, seen = time.monotonic(), 0
+        for subject, own in groupby(todo, key=lambda run: run.subject):
+            group = list(own)
+            _score_subject(bench, subject, group, (features, digest), wait=wait, at_a_time=at_a_time)
+            seen += len(group)
+            left = (time.monotonic() - began) / seen * (len(todo) - seen) / 60
+            print(f"{subject.name}: measured [{seen}/{len(todo)} runs]; {left:.0f} min left", flush=True)
     return _with_one_base(row for run in finished for row in _folder(bench, run).read_json(ROWS_FILE))
+
+
+def measure_digest(bench: Bench, features: Features) -> str:
+    """Return a digest of what pictures are measured with; rows of another one are made anew.
+
+    The photos, the masks and the base model's pictures are not in it: a run is drawn anew where they change.
+    """
+    judge = None if bench.photos else file_digest(classifier.FOLDER / "model.safetensors")
+    return digest_of(
+        *(features.name, features.version, features.digest, NUM_BANKS, MEASURES, NAMES),
+        *(VERSION, model_digest(bench.sam), judge),
+    )
+
+
+def _score_subject(
+    bench: Bench,
+    subject: Subject,
+    runs: Sequence[Run],
+    features: tuple[Features, str],
+    *,
+    wait: bool,
+    at_a_time: int,
+) -> None:
+    """Measure runs of a subject, some at a time; those that another process holds only with `wait`."""
+    album = None
+    for first in range(0, len(runs), at_a_time):
+        with ExitStack() as locks:
+            mine = [
+                run
+                for run in runs[first : first + at_a_time]
+                if locks.enter_context(locked(bench.run_folder(run), wait=wait))
+                and not _is_measured(bench, run, features[1])
+            ]
+            if mine:
+                album = album or read_album(bench, subject)
+                _measure(bench, subject, album, mine, features)
 
 
 def read_album(bench: Bench, subject: Subject) -> Album:
     """Return what a subject's pictures are measured against, from what was drawn."""
     models = load_models(bench.base)
     album = read_folder(bench.photos_of(subject), subject.instance_prompt)
-    masks = find_masks(bench, subject, album, models, device=device_of())
+    with locked(bench.out / "masks" / subject.name):
+        masks = find_masks(bench, subject, album, models, device=device_of())
     found: list[Photo] = [photo for photo in album.photos if photo.stem in masks]
     segmenter = Segmenter.load(bench.sam, device_of())
     return Album(
@@ -105,7 +153,7 @@ def read_album(bench: Bench, subject: Subject) -> Album:
         find_subject=subject_finder(segmenter, found[0], masks[found[0].stem].mask),
         truth=None
         if subject.identity is None
-        else Truth(load_classifier(), subject.noun, subject.identity, subject.photographed),
+        else Truth(classifier.load_classifier(), subject.noun, subject.identity, subject.photographed),
     )
 
 
@@ -162,15 +210,16 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         ) from error
 
 
-def _measure(bench: Bench, subject: Subject, runs: Sequence[Run], features: Features) -> None:
-    """Write the rows of a subject's runs, with the base model's, into their folders."""
-    album = read_album(bench, subject)
+def _measure(
+    bench: Bench, subject: Subject, album: Album, runs: Sequence[Run], features: tuple[Features, str]
+) -> None:
+    """Write the rows of a subject's runs, with the base model's, into their folders, and stamp them."""
     result = compare(
         {BASE: album.base, **{run.name: run_pictures(bench, run) for run in runs}},
         photos=album.photos,
         decoys=album.decoys,
         find_subject=album.find_subject,
-        features=features,
+        features=features[0],
         truth=album.truth,
     )
     for run in runs:
@@ -184,6 +233,7 @@ def _measure(bench: Bench, subject: Subject, runs: Sequence[Run], features: Feat
             if row["arm"] in (BASE, run.name)
         ]
         _folder(bench, run).write_text(ROWS_FILE, json.dumps(rows) + "\n")
+        _folder(bench, run).mark_done(ROWS_STAGE, features[1])
 
 
 def _is_measured(bench: Bench, run: Run, digest: str) -> bool:
@@ -229,5 +279,8 @@ def features_of(name: str, bench: Bench) -> Features:
 
 
 def device_of() -> str:
-    """Return where pictures are measured."""
-    return str(build_accelerator("no").device)
+    """Return where pictures are measured.
+
+    An accelerator of another precision than that of the training before would be refused.
+    """
+    return str(PartialState().device)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from leakbench_coverage import BASE, MARK, Comparable, footnote, incomplete, trainings_of
 from leakbench_plan import ARMS, BARE, CLASS, toy_subjects
 
 from persam_dreambooth.leakage.matched import at_matched_likeness
-from persam_dreambooth.leakage.summary import PLAIN, summarise
+from persam_dreambooth.leakage.summary import PLAIN, pareto, summarise
 
-BASE = "base"
 _TRAINING = 1000
 """Noise seeds are below this, so that one number names a training and a noise."""
 
@@ -19,18 +19,43 @@ Estimate = Mapping[str, float]
 def pooled(rows: Rows, keep: Callable[[Mapping[str, Any]], bool] = lambda row: True) -> dict[str, Any]:
     """Return the summary over all subjects, prompts and seeds of the rows to keep.
 
-    The base model's pictures are one set a subject; they stand beside those of every training seed.
+    The base model's pictures are one set a subject. To be paired they stand beside those of every training
+    seed; in its own numbers each counts once.
     """
     chosen = [row for row in rows if keep(row)]
-    trainings = {album: set() for album in {row["album"] for row in chosen}}
-    for row in chosen:
-        if row["arm"] != BASE:
-            trainings[row["album"]].add(row["training_seed"])
+    trainings: dict[str, set[int]] = {row["album"]: set() for row in chosen}
+    for album, seed in set().union(*trainings_of(chosen).values()):
+        trainings[album].add(seed)
     told: Rows = []
     for row in chosen:
         seeds = sorted(trainings[row["album"]]) if row["arm"] == BASE else [row["training_seed"]]
         told += [row | {"seed": _TRAINING * seed + row["seed"]} for seed in seeds]
-    return summarise(told)
+    return _with_own_numbers_of_base(
+        summarise(told), summarise([dict(row) for row in chosen if row["arm"] == BASE])
+    )
+
+
+def _with_own_numbers_of_base(summary: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary with the base model's estimates from another one, which holds nothing but it."""
+    summary["arms"].update(base["arms"])
+    for family, found in base["families"].items():
+        summary["families"][family].update(found)
+    others = [point for point in summary["pareto"] if point["arm"] != BASE]
+    return summary | {"pareto": [*base["pareto"], *others]}
+
+
+def points_of(summary: Mapping[str, Any], found: Comparable) -> list[dict[str, Any]]:
+    """Return leakage and likeness over the steps, of arms that compare and their common trainings."""
+    rows = summary["rows"]
+    if not incomplete(rows):
+        return summary["pareto"]
+    # Of the base model one picture stands beside each training.
+    base = {
+        (row["album"], row["prompt"], row["seed"] % _TRAINING): row
+        for row in rows
+        if row["arm"] == BASE and found.holds(row)
+    }
+    return pareto([*base.values(), *(row for row in rows if row["arm"] != BASE and found.holds(row))])
 
 
 def at_step(rows: Rows, step: int | None) -> Rows:
@@ -47,14 +72,15 @@ def at_step(rows: Rows, step: int | None) -> Rows:
 def arms_table(rows: Rows, summary: Mapping[str, Any]) -> str:
     """Return the table of all arms at the end."""
     differences = {row["arm"]: row for row in summary["differences"]}
-    likeness = likeness_of(summary)
+    likeness, title = likeness_of(summary), marked_titles(rows)
+    num_runs = {arm: len(own) for arm, own in trainings_of(rows).items()}
     lines = []
     for arm in arms_in(summary["arms"]):
         own, minus = summary["arms"][arm], differences.get(arm, {})
         lines.append(
             [
-                title_of(arm),
-                str(_num_runs(rows, arm)) if arm != BASE else "-",
+                title[arm],
+                str(num_runs.get(arm, "-")),
                 *(share_text(own.get(name)) for name in ("leak", "agreement", "subject")),
                 number_text(own.get(likeness)),
                 signed_text(minus.get(likeness)),
@@ -66,16 +92,16 @@ def arms_table(rows: Rows, summary: Mapping[str, Any]) -> str:
         *("trained", "runs", "leaked", "kept", "class seen", "likeness", "likeness - plain"),
         *("excess, points", "of plain's excess removed"),
     ]
-    return _table(head, lines)
+    return _table(head, lines) + footnote(rows)
 
 
 def scenes_table(rows: Rows) -> str:
     """Return leakage and adherence apart for the groups of subjects."""
     groups = sorted({row["group"] for row in rows})
     summaries = {group: pooled(rows, lambda row, group=group: row["group"] == group) for group in groups}
-    lines = []
+    title, lines = marked_titles(rows), []
     for arm in arms_in({arm for summary in summaries.values() for arm in summary["arms"]}):
-        cells = [title_of(arm)]
+        cells = [title[arm]]
         for summary in summaries.values():
             own = summary["arms"].get(arm, {})
             cells += [
@@ -85,19 +111,19 @@ def scenes_table(rows: Rows) -> str:
             ]
         lines.append(cells)
     head = [f"{group}: {what}" for group in groups for what in ("leaked", "kept", "excess, points")]
-    return _table(["trained", *head], lines)
+    return _table(["trained", *head], lines) + footnote(rows)
 
 
-def steps_table(rows: Rows) -> str:
+def steps_table(rows: Rows, summary: Mapping[str, Any]) -> str:
     """Return how arms fare after each number of steps."""
-    points = pooled(rows)["pareto"]
+    points, title = summary["pareto"], marked_titles(rows)
     likeness = "trait_likeness" if any("trait_likeness" in point for point in points) else "likeness"
     steps = sorted({point["step"] for point in points if point["step"] is not None})
     marks = [*steps, None]
     by_key = {(point["arm"], point["step"]): point for point in points}
     lines = [
         [
-            title_of(arm),
+            title[arm],
             *(points_text(by_key.get((arm, step), {}).get("excess"), short=True) for step in marks),
             *(number_text(by_key.get((arm, step), {}).get(likeness), short=True) for step in marks),
         ]
@@ -105,12 +131,15 @@ def steps_table(rows: Rows) -> str:
         if arm != BASE
     ]
     names = [*(f"{step} steps" for step in steps), "end"]
-    return _table(["trained", *(f"excess, {n}" for n in names), *(f"likeness, {n}" for n in names)], lines)
+    head = ["trained", *(f"excess, {name}" for name in names), *(f"likeness, {name}" for name in names)]
+    return _table(head, lines) + footnote(rows)
 
 
-def matched_table(rows: Rows) -> str:
-    """Return leakage at the highest likeness that an arm and plain training both reach on the way."""
-    summary = pooled(rows)
+def matched_table(summary: Mapping[str, Any]) -> str:
+    """Return leakage at the highest likeness that an arm and plain training both reach on the way.
+
+    Of every arm those trainings are read that plain training has as well.
+    """
     told, likeness = summary["rows"], likeness_of(summary)
     plain = {(row["album"], row["seed"]) for row in told if row["arm"] == PLAIN}
     lines = []
@@ -137,10 +166,10 @@ def matched_table(rows: Rows) -> str:
     return _table(head, lines)
 
 
-def others_table(rows: Rows) -> str:
+def others_table(rows: Rows, summary: Mapping[str, Any]) -> str:
     """Return what comes without a place in the prompt: the photos' place, and the subject for its class."""
     homes = {subject.name: subject.photographed for subject in toy_subjects()}
-    found = pooled(rows)["families"]
+    found, title = summary["families"], marked_titles(rows)
     lines = []
     for arm in arms_in({row["arm"] for row in rows}):
         bare = [row for row in rows if row["arm"] == arm and row["family"] == BARE]
@@ -152,31 +181,19 @@ def others_table(rows: Rows) -> str:
         of_class = found.get(CLASS, {}).get(arm, {})
         cells = [points_text(found.get(BARE, {}).get(arm, {}).get("excess"), short=True)]
         cells += [points_text(of_class.get("excess"), short=True)]
-        lines.append(
-            [title_of(arm), at_home, *cells, number_text(of_class.get("trait_likeness"), short=True)]
-        )
+        lines.append([title[arm], at_home, *cells, number_text(of_class.get("trait_likeness"), short=True)])
     return _table(
         [
             *("trained", "bare prompt: in a place of the photos", "bare prompt: excess, points"),
             *("class alone: excess, points", "class alone: the subject's traits"),
         ],
         lines,
-    )
-
-
-def summary_families(rows: Rows) -> Mapping[str, Mapping[str, Any]]:
-    """Return estimates by family and arm."""
-    return pooled(rows)["families"]
+    ) + footnote(rows)
 
 
 def likeness_of(summary: Mapping[str, Any]) -> str:
     """Return which likeness there is: by the truth, or measured."""
     return "trait_likeness" if "trait_likeness" in summary["arms"].get(PLAIN, {}) else "likeness"
-
-
-def _num_runs(rows: Rows, arm: str) -> int:
-    """Return the number of trainings of an arm."""
-    return len({(row["album"], row["training_seed"]) for row in rows if row["arm"] == arm})
 
 
 def arms_in(names: Iterable[str]) -> list[str]:
@@ -187,6 +204,12 @@ def arms_in(names: Iterable[str]) -> list[str]:
 def title_of(arm: str) -> str:
     """Return what an arm is called."""
     return "base (untrained)" if arm == BASE else ARMS[arm].title
+
+
+def marked_titles(rows: Rows) -> dict[str, str]:
+    """Return what arms are called in a table, with a mark where trainings of others are lacking."""
+    marked = incomplete(rows)
+    return {arm: title_of(arm) + f" {MARK}" * (arm in marked) for arm in (BASE, *ARMS)}
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -46,6 +46,12 @@ def test_what_is_learnt_of_every_picture_alike_is_no_advantage():
     assert found.background_gain == pytest.approx(0.75)
 
 
+def test_a_model_that_is_ruined_has_learnt_nothing():
+    ones = np.ones((2, 4))
+    found = advantage(ones, np.full((2, 4), np.nan), np.ones(2), np.full(2, np.nan))
+    assert (found.rank, found.count) == (4, 4)
+
+
 def test_of_equals_the_rank_is_the_last():
     errors, none = np.ones((2, 20)), np.ones(2)
     untrained = advantage(errors, errors, none, none)

@@ -35,6 +35,7 @@ def test_ranks():
     assert rank_of([0.1, 0.9, 0.5], 0) == 3
     # Of equals the last: who learns nothing is never first.
     assert rank_of([0.0] * 20, 7) == 20
+    assert rank_of([float("nan")] * 20, 7) == 20
     scores = np.random.default_rng(0).normal(size=20).tolist()
     assert sorted(rank_of(scores, drawn) for drawn in range(20)) == list(range(1, 21))
 
@@ -57,6 +58,13 @@ def test_ranks_in_words():
     )
     assert ranks_text([7, 14], 20).startswith(
         "the place behind the photos is not shown to be learnt (ranks 7, 14"
+    )
+    assert ranks_text([7, 14], 20).endswith(")")
+    # Last again and again is no sign that it was not seen.
+    assert ranks_text([19, 19, 20, 19], 20).endswith(
+        "; by lot alone as low or lower with probability 1); nor does it rank as by lot: as high or higher "
+        "with probability 0.00022. Either training saw it and drifts in front of it most, or nothing was "
+        "trained and all places are equal"
     )
 
 

@@ -144,6 +144,16 @@ def test_the_command_writes_a_certificate(album, tmp_path, capsys):
     assert record["environment"]["packages"]["torch"]
 
 
+def test_what_is_certified_is_the_training_that_the_flags_ask_for(album, tmp_path):
+    losses = []
+    for number, more in enumerate(((), ("--caption_dropout", "1"))):
+        strict = ("--use_persam", "--background", "fill", *more)
+        main(["certify", "--steps", "1", "--", *flags(album, tmp_path / str(number), *strict)])
+        record = json.loads((tmp_path / str(number) / "certificate.json").read_text())
+        losses.append(record["trainings"]["as_they_are"]["losses"])
+    assert losses[0] != losses[1]
+
+
 def test_the_command_says_how_much_a_kept_background_counts(album, tmp_path, capsys):
     main(["certify", "--steps", "1", "--", *flags(album, tmp_path, "--use_persam")])
     said = capsys.readouterr().out

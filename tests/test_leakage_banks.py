@@ -163,6 +163,32 @@ def test_too_few_decoys_are_an_error():
         build_banks(photos(TRAINING), [place(0), place(1)], CT, num_banks=3)
 
 
+def test_one_bank_is_possible():
+    """Chance is then one in two; that no other bank is left to compare a decoy with drops none."""
+    banks = build_banks(photos(TRAINING), [place(0), place(1)], CT, num_banks=1)
+    assert banks.chance == 0.5
+    assert banks.dropped == ()
+    assert score(banks, CT.cells(with_subject(place(TRAINING, 60)), disc())).attribution > 0.9
+
+
+def test_decoys_that_all_look_the_same_are_an_error():
+    """No direction is left in which anything could be near or far."""
+    flat = [np.full((SIDE, SIDE, 3), 90, np.uint8)] * 3
+    with pytest.raises(UserError, match=r"^decoys: 3 pictures of one colour; pictures of different places"):
+        build_banks(photos(TRAINING), flat, CT, num_banks=3)
+
+
+def test_decoys_of_the_photos_scene_that_cannot_be_spared_are_told():
+    """With as many decoys as banks none can be left out: they hide leakage, and a reader must know."""
+    decoys = [place(number) for number in range(NUM_BANKS)]
+    decoys[4] = place(TRAINING, 9)
+    banks = build_banks(photos(TRAINING, 2), decoys, CT, num_banks=NUM_BANKS)
+    assert banks.dropped == ()
+    assert banks.same_scene_kept == (4,)
+    spare = build_banks(photos(TRAINING, 2), [*decoys, place(77)], CT, num_banks=NUM_BANKS)
+    assert (spare.dropped, spare.same_scene_kept) == ((4,), ())
+
+
 def test_photos_without_background_are_an_error():
     full = [(place(TRAINING), np.ones((SIDE, SIDE), bool))]
     with pytest.raises(UserError, match="the subject fills every photo"):

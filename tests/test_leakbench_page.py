@@ -7,15 +7,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from leakbench_cases import row, two_albums
 
 from persam_dreambooth.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import leakbench
-from leakbench_page import buys, coverage, spliced, verdict, write_page
+from leakbench_coverage import coverage
+from leakbench_page import buys, page_of, spliced, verdict, write_page
 from leakbench_plan import FIXED, RECONTEXT, VARIED
 from leakbench_plot import pareto_plot
-from leakbench_scores import MEASURES, NAMES, read_rows, write_rows
+from leakbench_scores import read_rows, write_rows
 from leakbench_tables import (
     arms_table,
     at_step,
@@ -27,48 +29,6 @@ from leakbench_tables import (
 )
 
 DOCS = Path(__file__).parent.parent / "docs"
-
-
-def row(album, arm, place, attribution, **changes):
-    own = dict.fromkeys((*NAMES, *MEASURES))
-    told = {"family": RECONTEXT, "seed": 0, "group": FIXED, "subject_found": True, "missing": False}
-    training = None if arm == "base" else 0
-    return (
-        own
-        | told
-        | {
-            "album": album,
-            "arm": arm,
-            "prompt": place,
-            "training_seed": training,
-            "attribution": attribution,
-            **changes,
-        }
-    )
-
-
-def two_albums():
-    # Of 100 cells by picture: base 10, plain 50 and 30, masked 20 and 10.
-    values = {
-        "a": {"base": 0.1, "plain": 0.5, "masked": 0.2},
-        "b": {"base": 0.1, "plain": 0.3, "masked": 0.1},
-    }
-    return [
-        row(
-            album,
-            arm,
-            place,
-            value,
-            group={"a": FIXED, "b": VARIED}[album],
-            leak=arm == "plain" and place == "x",
-            agreement=arm != "plain",
-            trait_likeness={"base": 0.2, "plain": 0.6, "masked": 0.6}[arm],
-            subject=True,
-        )
-        for album, arms in values.items()
-        for arm, value in arms.items()
-        for place in ("x", "y")
-    ]
 
 
 def test_pooling_by_hand():
@@ -94,6 +54,17 @@ def test_the_base_model_stands_beside_every_training_seed():
     assert summary["differences"][0]["excess"]["mean"] == pytest.approx(-0.25)
 
 
+def test_a_picture_of_the_base_model_counts_once_whatever_number_of_trainings_it_is_paired_with():
+    rows = [one | {"leak": False} for one in two_albums()]
+    seeds = [one | {"training_seed": seed} for one in rows if one["arm"] != "base" for seed in (0, 1, 2)]
+    one, three = pooled(rows), pooled([*(row for row in rows if row["arm"] == "base"), *seeds])
+    assert three["arms"]["base"]["leak"]["n"] == 4
+    assert three["arms"]["base"] == one["arms"]["base"]
+    assert three["families"][RECONTEXT]["base"] == one["families"][RECONTEXT]["base"]
+    assert three["pareto"][0] == one["pareto"][0]
+    assert three["arms"]["plain"]["leak"]["n"] == 12
+
+
 def test_tables_tell_what_the_rows_hold():
     rows = two_albums()
     late = [one | {"step": 5, "attribution": 0.1} for one in rows if one["arm"] == "plain"]
@@ -111,7 +82,8 @@ def test_tables_tell_what_the_rows_hold():
     assert f"{100 * fixed['arms']['plain']['excess']['mean']:+.1f}" == "+40.0"
     assert f"{100 * varied['arms']['plain']['excess']['mean']:+.1f}" == "+20.0"
     assert {"+40.0", "+20.0"} <= set(re.findall(r"\+\d+\.\d", scenes_table(rows)))
-    assert "| plain | +0.0 | +30.0 | 0.60 | 0.60 |" in steps_table([*rows, *late])
+    more = [*rows, *late]
+    assert "| plain | +0.0 | +30.0 | 0.60 | 0.60 |" in steps_table(more, pooled(more))
 
 
 def test_at_equal_likeness_arms_are_compared_on_their_way():
@@ -127,7 +99,7 @@ def test_at_equal_likeness_arms_are_compared_on_their_way():
         for step, alike, value in path
         for album in "ab"
     ]
-    (line,) = matched_table(rows).splitlines()[2:]
+    (line,) = matched_table(pooled(rows)).splitlines()[2:]
     # Half way from .4 to .8 plain has (10 + 50) / 2.
     assert line.startswith(
         "| masked (loss mask alone) | 0.60 | +6.0 [+6.0, +6.0] | +30.0 [+30.0, +30.0] | -24.0 ["
@@ -142,7 +114,8 @@ def test_bare_prompts_tell_whether_they_are_drawn_at_home():
         for arm in ("base", "plain")
         for place in seen
     ]
-    lines = others_table([one | {"seed": number} for number, one in enumerate(rows)]).splitlines()
+    rows = [one | {"seed": number} for number, one in enumerate(rows)]
+    lines = others_table(rows, pooled(rows)).splitlines()
     # The dog was photographed in the room, the cat in the library and the city: 3 of 4.
     assert lines[3].startswith("| plain | 75% |")
     assert lines[2].startswith("| base (untrained) | 0% |")
@@ -238,7 +211,7 @@ def test_the_plot_holds_a_dot_for_every_point_and_is_well_formed():
 def test_the_page_is_what_the_kept_rows_say(tmp_path):
     rows, about = read_rows(leakbench.PUBLISHED)
     shutil.copy(DOCS / "leakage.md", tmp_path / "leakage.md")
-    write_page(tmp_path / "leakage.md", tmp_path, rows, about)
+    write_page(tmp_path / "leakage.md", tmp_path, page_of(rows, about))
     assert (tmp_path / "leakage.md").read_text() == (DOCS / "leakage.md").read_text()
     plot = "leakbench_pareto.svg"
     assert (tmp_path / plot).read_text() == (DOCS / "images" / plot).read_text()

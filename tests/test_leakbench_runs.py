@@ -6,16 +6,29 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 from tiny_pipelines import tiny_folder
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from leakbench_albums import Bench, locked, write_toy_photos
 from leakbench_dataset import read_subjects
-from leakbench_page import write_new_page
+from leakbench_page import page_of, write_new_page
 from leakbench_plan import Plan, Run, toy_subjects
 from leakbench_runs import ROWS_STAGE, RUN_FILE, is_done, work
-from leakbench_scores import drawn, features_of, read_rows, score, write_rows
+from leakbench_scores import (
+    ROWS_FILE,
+    device_of,
+    drawn,
+    features_of,
+    measure_digest,
+    read_rows,
+    score,
+    write_rows,
+)
 
+import persam_dreambooth
+from persam_dreambooth.diffusion.training import build_accelerator
+from persam_dreambooth.errors import UserError
 from persam_dreambooth.photos import read_mask, read_photo
 from persam_dreambooth.run import RunFolder
 
@@ -129,6 +142,50 @@ def test_toy_photos_show_one_individual_with_its_mask_and_place(tmp_path):
     ]
 
 
+def test_a_run_is_measured_once_and_for_itself(tmp_path, bench):
+    features = features_of("ct", bench)
+    for folder in ("runs", "masks", "base", "decoys"):
+        shutil.copytree(bench.out / folder, tmp_path / folder)
+    other = dataclasses.replace(bench, out=tmp_path)
+    plain, masked = other.plan.runs()
+    files = [other.run_folder(run) / ROWS_FILE for run in (masked, plain)]
+    picture = next(other.step_folder(plain, 1).glob("??_?.png"))
+    whole = picture.read_bytes()
+    picture.write_bytes(b"half a picture")
+    # Measured one by one in the order of their names, the first is kept where the second stops.
+    with pytest.raises(UserError, match=str(picture)):
+        score(other, [plain, masked], features, at_a_time=1)
+    assert [file.exists() for file in files] == [True, False]
+    first = files[0].stat().st_mtime_ns
+    picture.write_bytes(whole)
+    one_by_one = score(other, [plain, masked], features, at_a_time=1)
+    assert files[0].stat().st_mtime_ns == first
+    assert one_by_one == score(other, [plain, masked], features, again=True)
+    assert files[0].stat().st_mtime_ns > first
+
+
+def test_rows_of_another_sam_are_made_anew(tmp_path, bench):
+    shutil.copytree(Path(persam_dreambooth.__file__).parent / "toyworld/models/sam", tmp_path / "sam")
+    features, other = features_of("ct", bench), dataclasses.replace(bench, sam=str(tmp_path / "sam"))
+    same = measure_digest(other, features)
+    with (tmp_path / "sam" / "config.json").open("a") as file:
+        file.write("\n")
+    assert measure_digest(other, features) != same
+    # What the judge of the toy world says is part of the rows; a data set has none.
+    assert measure_digest(dataclasses.replace(bench, photos=None), features) != measure_digest(
+        bench, features
+    )
+
+
+def test_pictures_are_measured_after_a_training_of_another_precision():
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        build_accelerator("bf16")
+        assert device_of()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.mark.slow
 def test_from_a_data_set_to_the_page(tmp_path):
     arms = ("plain", "masked", "masked_outside", "random", "class", "plain_prior", "blur", "fill", "noise")
@@ -145,7 +202,7 @@ def test_from_a_data_set_to_the_page(tmp_path):
     shutil.rmtree(made.step_folder(runs[0], 1))
     assert score(made, runs, features) == rows
     write_rows(tmp_path / "rows.json.gz", rows, {"features": features.name, "steps": made.plan.steps})
-    write_new_page(tmp_path / "leakage.md", *read_rows(tmp_path / "rows.json.gz"))
+    write_new_page(tmp_path / "leakage.md", page_of(*read_rows(tmp_path / "rows.json.gz")))
     page = (tmp_path / "leakage.md").read_text()
-    assert "9 trainings of 1 subjects (1 photos)" in page
+    assert "9 trainings of 1 subject (1 photos)" in page
     assert (tmp_path / "leakbench_pareto.svg").read_text().startswith("<svg")

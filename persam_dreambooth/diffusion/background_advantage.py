@@ -64,7 +64,7 @@ class Advantage:
     high: float
     """The greatest: where `value` is above it, the true backgrounds are the most learnt of all."""
     rank: int
-    """Of the true ones among all, 1 is the most learnt; of equals the last."""
+    """Of the true ones among all, 1 is the most learnt; of equals, and of what is no number, the last."""
     count: int
     """Backgrounds compared, the true ones counted as one."""
     background_gain: float
@@ -141,7 +141,7 @@ def advantage(
         value=float(own[0]),
         low=float(own[1:].min()),
         high=float(own[1:].max()),
-        rank=1 + int((own[1:] >= own[0]).sum()),
+        rank=1 + int((~(own[1:] < own[0])).sum()),
         count=len(own),
         background_gain=float(gains[0]),
         subject_gain=float((1 - subject_now / subject_before).mean()),

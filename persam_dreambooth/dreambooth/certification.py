@@ -32,7 +32,7 @@ from persam_dreambooth.diffusion.evidence import (
 from persam_dreambooth.diffusion.geometry import Geometry
 from persam_dreambooth.diffusion.models import Models
 from persam_dreambooth.diffusion.randomness import stable_number
-from persam_dreambooth.diffusion.training import TrainingState, build_accelerator, start
+from persam_dreambooth.diffusion.training import TrainingState, build_accelerator
 from persam_dreambooth.dreambooth.background_watch import Scene
 from persam_dreambooth.dreambooth.certificate import Certificate
 from persam_dreambooth.dreambooth.environment import environment, inputs
@@ -60,7 +60,6 @@ class _Training:
     class_images: list[Photo] | None
     geometry: Geometry
     accelerator: Accelerator
-    steps: int
 
 
 def certify(config: Config, run: RunFolder, *, steps: int) -> Certificate:
@@ -143,7 +142,7 @@ def _prepare(config: Config, run: RunFolder, steps: int) -> tuple[_Training, dic
         "inputs": inputs(models, album.photos, masks, class_images),
         "environment": environment(accelerator),
     }
-    return _Training(config, album, masks, places, class_images, geometry, accelerator, steps), record
+    return _Training(config, album, masks, places, class_images, geometry, accelerator), record
 
 
 def _measure(training: _Training) -> tuple[Reach, Influence]:
@@ -193,15 +192,7 @@ def _begin(training: _Training, photos: tuple[Photo, ...]) -> tuple[Models, Trai
         device=str(accelerator.device),
         cache_dir=None,
     )
-    state = start(
-        models,
-        examples,
-        config.train,
-        dreambooth.objective(config, models),
-        accelerator=accelerator,
-        max_train_steps=training.steps,
-    )
-    return models, state
+    return models, dreambooth.begin(models, examples, config, accelerator)
 
 
 def scrambled(photo: Photo, mask: Bool[np.ndarray, "H W"], seed: int) -> Photo:

@@ -36,11 +36,12 @@ def draw_place(num_places: int, *key: int | str) -> int:
 
 
 def rank_of(scores: Sequence[float], drawn: int) -> int:
-    """Return the rank of the drawn place's score among all, 1 is the highest; of equals the last.
+    """Return the rank of the drawn place's score among all, 1 is the highest; of equals and NaN the last.
 
     Counted so, a rank of at most r has at most the probability r / n where nothing is learnt, ties included.
     """
-    return sum(score >= scores[drawn] for score in scores)
+    # Not ">=", which would put what is no number first.
+    return sum(not score < scores[drawn] for score in scores)
 
 
 def p_of_ranks(ranks: Sequence[int], num_places: int) -> float:
@@ -89,8 +90,16 @@ def ranks_text(ranks: Sequence[int], num_places: int) -> str:
     p, listed = p_of_ranks(ranks, num_places), ", ".join(map(str, ranks))
     many = f"ranks {listed}" if len(ranks) > 1 else f"rank {listed}"
     chance = f"{many} of {num_places}; by lot alone as low or lower with probability {p:.2g}"
-    verdict = "was learnt" if p <= SIGNIFICANT else "is not shown to be learnt"
-    return f"the place behind the photos {verdict} ({chance})"
+    if p <= SIGNIFICANT:
+        return f"the place behind the photos was learnt ({chance})"
+    told = f"the place behind the photos is not shown to be learnt ({chance})"
+    p_high = p_of_ranks([num_places + 1 - rank for rank in ranks], num_places)
+    if p_high > SIGNIFICANT:
+        return told
+    return (
+        f"{told}; nor does it rank as by lot: as high or higher with probability {p_high:.2g}. Either "
+        "training saw it and drifts in front of it most, or nothing was trained and all places are equal"
+    )
 
 
 def _unit(vectors: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
