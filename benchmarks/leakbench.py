@@ -2,7 +2,7 @@ r"""LeakBench: which way to train leaks how much of the photos' background, and 
 
     python benchmarks/leakbench.py                      # docs/leakage.md anew, from the rows that are kept
     python benchmarks/leakbench.py --quick              # 2 subjects, 4 ways to train: 15 minutes on two cores
-    python benchmarks/leakbench.py --full               # 8 subjects, 13 ways, 3 seeds; again to go on
+    python benchmarks/leakbench.py --full               # 8 subjects, 14 ways, 3 seeds; again to go on
     python benchmarks/leakbench.py --full --part 1/6    # one of six parts; or start it twice: they share
     python benchmarks/leakbench.py --full --publish     # what is there, into docs/
     python benchmarks/leakbench.py --dataset DIR --base MODEL --sam SAM --steps 200 400 800 \

@@ -90,6 +90,7 @@ ARMS: dict[str, Arm] = {
     "plain_prior": Arm("plain + prior preservation", _CLASS_IMAGES, masks=False),
     "masked_prior": Arm("masked + prior preservation", (*_MASK_ALONE, *_CLASS_IMAGES)),
     "captioned": Arm("plain, captions name the place", masks=False, captions=True),
+    "captioned_outside": Arm("masked + outside prior, captions", _OUTSIDE, captions=True),
     "fill": Arm("strict, grey background", (*_MASK_ALONE, "--background", "fill")),
     "noise": Arm("strict, noise as background", (*_MASK_ALONE, "--background", "noise")),
     "blur": Arm("masked, blurred background", (*_MASK_ALONE, "--background", "blur")),
