@@ -43,7 +43,7 @@ check: setup
 		| awk '$$2 != "total" && $$1 > $(MAX_LINES) { print $$2 ": " $$1 " lines; at most $(MAX_LINES)"; bad = 1 } END { exit bad }'
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow' --durations=10
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
 
 slow: setup
 	$(BIN)/python -m pytest -m 'slow and not gpu' --durations=10
