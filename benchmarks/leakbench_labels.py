@@ -2,38 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import product
+
+from persam_dreambooth.leakage.report.labels import Box
 
 HEIGHT = 15
 """Of a label, in pixels."""
 NEAREST, STEP, TURNS = 14, 8, 16
 """A place is looked for in rings from so many pixels on, so many apart, in so many directions."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle, in pixels."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Its centre, as (x, y)."""
-        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
-
-    def meets(self, other: "Box") -> bool:
-        """Return whether they have a point in common, their edges aside."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.top < other.bottom and other.top < self.bottom
-
-    def holds(self, other: "Box") -> bool:
-        """Return whether another lies inside."""
-        across = self.left <= other.left and other.right <= self.right
-        return across and self.top <= other.top and other.bottom <= self.bottom
 
 
 def placed(

@@ -8,7 +8,9 @@ from html import escape
 from textwrap import wrap
 from typing import Any
 
-from leakbench_labels import Box, placed
+from leakbench_labels import placed
+
+from persam_dreambooth.leakage.report.labels import Box
 
 WIDTH, HEIGHT = 960, 520
 LEFT, TOP, RIGHT, BOTTOM = 64, 28, 330, 56

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from leakbench_cases import row, two_albums
 from leakbench_coverage import comparable
-from leakbench_labels import Box, placed
+from leakbench_labels import placed
 from leakbench_page import buys, plot, verdict
 from leakbench_tables import arms_table, others_table, pooled, scenes_table, steps_table
+
+from persam_dreambooth.leakage.report.labels import Box
 
 
 def trained(**trainings):

@@ -31,6 +31,11 @@ class Box:
     right: float
     bottom: float
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Its centre, as (x, y)."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
     def meets(self, other: "Box") -> bool:
         """Return whether two boxes share more than a border."""
         return (
