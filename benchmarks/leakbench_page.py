@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leakbench_coverage import BASE, Comparable, comparable, coverage
-from leakbench_plan import ARMS
+from leakbench_plan import ARMS, CHOSEN
 from leakbench_plot import pareto_plot
 from leakbench_tables import (
     Rows,
@@ -44,7 +44,7 @@ class Page:
 
     parts: Mapping[str, str]
     """By name, as Markdown."""
-    plot: str
+    plot: str | None = None
     """As SVG."""
 
 
@@ -72,15 +72,38 @@ def page_of(rows: Rows, about: Mapping[str, Any]) -> Page:
     return Page(parts, plot(summary))
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
+def confirmation_of(rows: Rows, about: Mapping[str, Any]) -> Page:
+    """Return what fresh subjects say about the way to train that other subjects chose.
+
+    Args:
+        rows: of all pictures.
+        about: `features` that they were measured with.
+    """
+    summary = pooled(rows)
+    parts = (
+        f"{coverage(rows)} Measured with `--features {about['features']}`.",
+        verdict(summary, CHOSEN),
+        arms_table(rows, summary),
+        buys(summary),
+    )
+    return Page({"confirmed": "\n\n".join(parts)})
+
+
+def verdict(summary: Mapping[str, Any], chosen: str | None = None) -> str:
     """Return whether the target is met, and by which arm: the one that removes most at no loss of likeness.
 
     Where none meets it for sure and some may, the best of these is named and the question stays open. Arms
     that were not trained on all of the subjects are passed over.
+
+    Args:
+        summary: of all rows.
+        chosen: ask of this arm only, which was chosen before there were these rows.
     """
     whole, likeness = comparable(summary["rows"]).arms, likeness_of(summary)
     told = [
-        found for found in summary["differences"] if found["arm"] in whole and found.get("relative_reduction")
+        found
+        for found in summary["differences"]
+        if found["arm"] in (whole if chosen is None else {chosen}) and found.get("relative_reduction")
     ]
     if not told:
         return "Plain training did not leak for sure in these runs, so that there is nothing to remove."
@@ -97,12 +120,13 @@ def verdict(summary: Mapping[str, Any]) -> str:
     state = "met" if met else "not shown and not ruled out: more runs would tell" if possible else "missed"
     best = max(met or possible or safe or told, key=lambda found: found["relative_reduction"]["mean"])
     title = title_of(best["arm"])
+    best_of = f"the best of {len(told)} ways, chosen on these same runs"
+    how = best_of if chosen is None else "chosen before, on other subjects"
     return (
         f"**Target {state}.** {title[0].upper()}{title[1:]} removes "
         f"{percent_text(best['relative_reduction'])} of plain training's excess and changes likeness by "
         f"{signed_text(best[likeness])}. (Target: at least {TARGET_REDUCTION:.0%} removed, and the lower "
-        f"bound of the likeness change above {TARGET_LIKENESS}. It is the best of {len(told)} ways, chosen "
-        "on these same runs.)"
+        f"bound of the likeness change above {TARGET_LIKENESS}. It was {how}.)"
     )
 
 
@@ -131,7 +155,7 @@ def buys(summary: Mapping[str, Any]) -> str:
 
 
 def spliced(page: str, parts: Mapping[str, str]) -> str:
-    """Return a page with its generated parts replaced.
+    """Return a page with these of its generated parts replaced.
 
     Raises:
         UserError: the page has no place for a part.
@@ -143,20 +167,26 @@ def spliced(page: str, parts: Mapping[str, str]) -> str:
             f"leakage.md: has no part {name!r}; lines `<!-- leakbench: {name} -->` and `<!-- end -->` are "
             "needed. Add them where it is to stand."
         )
-    return _BLOCK.sub(lambda match: f"{match[1]}{parts.get(match[2], '')}\n{match[3]}", page)
+
+    def part(match: re.Match[str]) -> str:
+        return f"{match[1]}{parts[match[2]]}\n{match[3]}" if match[2] in parts else match[0]
+
+    return _BLOCK.sub(part, page)
 
 
 def write_page(path: Path, images: Path, page: Page) -> None:
     """Write the plot, and tables and sentences into a page that is there, at their marks."""
     text = spliced(path.read_text(encoding="utf-8"), page.parts)
-    write_text(images / PLOT, page.plot)
+    if page.plot is not None:
+        write_text(images / PLOT, page.plot)
     write_text(path, text)
 
 
 def write_new_page(path: Path, page: Page) -> None:
     """Write a page of nothing but tables and sentences, and the plot beside it."""
     marks = "".join(f"<!-- leakbench: {name} -->\n<!-- end -->\n\n" for name in page.parts)
-    write_text(path, f"# LeakBench\n\n![Excess and likeness]({PLOT})\n\n{marks}")
+    image = f"![Excess and likeness]({PLOT})\n\n" if page.plot is not None else ""
+    write_text(path, f"# LeakBench\n\n{image}{marks}")
     write_page(path, path.parent, page)
 
 

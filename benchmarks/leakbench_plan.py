@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from random import Random
 
 from persam_dreambooth.errors import UserError
 from persam_dreambooth.toyworld import backgrounds
+from persam_dreambooth.toyworld.subjects import SUBJECTS
 
 TOKEN = "sks"
 FIXED, VARIED, PHOTOS = "fixed", "varied", "photos"
@@ -91,11 +93,14 @@ ARMS: dict[str, Arm] = {
     "masked_prior": Arm("masked + prior preservation", (*_MASK_ALONE, *_CLASS_IMAGES)),
     "captioned": Arm("plain, captions name the place", masks=False, captions=True),
     "captioned_outside": Arm("masked + outside prior, captions", _OUTSIDE, captions=True),
+    "captioned_masked": Arm("masked (loss mask alone), captions", _MASK_ALONE, captions=True),
     "fill": Arm("strict, grey background", (*_MASK_ALONE, "--background", "fill")),
     "noise": Arm("strict, noise as background", (*_MASK_ALONE, "--background", "noise")),
     "blur": Arm("masked, blurred background", (*_MASK_ALONE, "--background", "blur")),
 }
 """By name, the most telling first."""
+CHOSEN = "captioned_masked"
+"""The way to train that the first eight subjects chose, with 50 steps; tried on fresh ones."""
 BLOCKS = (tuple(ARMS)[:4], tuple(ARMS)[4:8], tuple(ARMS)[8:])
 """All subjects are trained in the ways of one block before any in those of the next."""
 
@@ -106,8 +111,10 @@ _VARIED = {
     "duck": ("meadow", "library", "desert", "kitchen"),
     "mug": ("farm", "mountains", "room", "city"),
 }
-_FIRST_IDENTITY = 30001
+_FIRST_IDENTITY, _FIRST_FRESH = 30001, 31001
 """Individuals from 10,000 on were in no training of the toy models; 200xx are the samples."""
+_ROOM = 3
+"""Which of the many beaches, rooms, ... the photos show."""
 
 
 @dataclass(frozen=True)
@@ -175,21 +182,43 @@ def toy_subjects(names: Iterable[str] | None = None) -> tuple[Subject, ...]:
         names: only these; None is all.
     """
     scenes: Mapping[str, tuple[tuple[str, int], ...]] = {
-        **{noun: ((place, 3),) * NUM_PHOTOS for noun, place in _FIXED.items()},
-        **{noun: tuple((place, 3) for place in places) for noun, places in _VARIED.items()},
+        **{noun: ((place, _ROOM),) * NUM_PHOTOS for noun, place in _FIXED.items()},
+        **{noun: tuple((place, _ROOM) for place in places) for noun, places in _VARIED.items()},
     }
     return tuple(
         Subject(
             name=noun,
             noun=noun,
             group=FIXED if noun in _FIXED else VARIED,
-            prompts=_toy_prompts(noun, [place for place, _ in photographed]),
+            prompts=_toy_prompts(noun, noun, [place for place, _ in photographed]),
             identity=_FIRST_IDENTITY + number,
             scenes=photographed,
         )
         for number, (noun, photographed) in enumerate(scenes.items())
         if names is None or noun in names
     )
+
+
+def fresh_subjects() -> tuple[Subject, ...]:
+    """Return other toy subjects than toy_subjects(): two of each class, those with one scene first.
+
+    What was chosen on those is tried on these.
+    """
+    made = []
+    for number, (group, noun) in enumerate(product((FIXED, VARIED), SUBJECTS)):
+        name = f"{noun}_{group}"
+        places = Random(f"scenes of {name}").sample(list(backgrounds.BACKGROUNDS), NUM_PHOTOS)
+        photographed = places[:1] * NUM_PHOTOS if group == FIXED else places
+        subject = Subject(
+            name=name,
+            noun=noun,
+            group=group,
+            prompts=_toy_prompts(name, noun, photographed),
+            identity=_FIRST_FRESH + number,
+            scenes=tuple((place, _ROOM) for place in photographed),
+        )
+        made.append(subject)
+    return tuple(made)
 
 
 def other_prompts(noun: str) -> tuple[Prompt, ...]:
@@ -200,10 +229,10 @@ def other_prompts(noun: str) -> tuple[Prompt, ...]:
     )
 
 
-def _toy_prompts(noun: str, photographed: Sequence[str]) -> tuple[Prompt, ...]:
+def _toy_prompts(name: str, noun: str, photographed: Sequence[str]) -> tuple[Prompt, ...]:
     """Return what a toy subject is drawn as: in places that no photo shows, and the other families."""
     others = [place for place in backgrounds.BACKGROUNDS if place not in photographed]
-    places = sorted(Random(f"places of {noun}").sample(others, NUM_PLACES))
+    places = sorted(Random(f"places of {name}").sample(others, NUM_PLACES))
     phrases = {place: backgrounds.PHRASES[place][0] for place in places}
     return (
         *(

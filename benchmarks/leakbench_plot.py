@@ -1,6 +1,6 @@
 """The Pareto plot as SVG text: leakage to the right, likeness upwards, for each arm a path over its steps.
 
-An arm has a number, beside its last dot and in the legend: colours alone do not tell fourteen arms apart.
+An arm has a number, beside its last dot and in the legend: colours alone do not tell so many arms apart.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -3,16 +3,29 @@
 import re
 import shutil
 import sys
+from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from persam_dreambooth.errors import UserError
+from persam_dreambooth.toyworld.subjects import SUBJECTS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import leakbench
 from leakbench_dataset import read_subjects, read_words
-from leakbench_plan import ARMS, BLOCKS, FIXED, RECONTEXT, VARIED, Plan, part_of, toy_subjects
+from leakbench_plan import (
+    ARMS,
+    BLOCKS,
+    FIXED,
+    RECONTEXT,
+    VARIED,
+    Plan,
+    fresh_subjects,
+    part_of,
+    toy_subjects,
+)
 
 PHOTO = Path(__file__).parent.parent / "instance_images/cat/00.png"
 WORDS = """Classes
@@ -61,6 +74,22 @@ def test_eight_subjects_half_of_them_in_one_scene_and_no_prompt_asks_for_a_scene
         assert subject.identity > 20_100
 
 
+def test_fresh_subjects_are_others_two_of_each_class_one_in_one_scene():
+    fresh, known = fresh_subjects(), toy_subjects()
+    assert Counter((one.noun, one.group) for one in fresh) == dict.fromkeys(
+        product(SUBJECTS, (FIXED, VARIED)), 1
+    )
+    assert not {one.identity for one in fresh} & {one.identity for one in known}
+    assert not {one.name for one in fresh} & {one.name for one in known}
+    assert len({one.identity for one in fresh}) == len({one.name for one in fresh}) == 24
+    for one in fresh:
+        assert len(one.photographed) == (1 if one.group == FIXED else len(one.scenes))
+        places = {prompt.background for prompt in one.prompts if prompt.family == RECONTEXT}
+        assert len(places) == 6
+        assert not places & set(one.photographed)
+        assert one.instance_prompt == f"a photo of sks {one.noun}"
+
+
 def test_every_arm_is_there_and_differs():
     flags = [(arm.flags, arm.masks, arm.captions) for arm in ARMS.values()]
     assert len(set(flags)) == len(ARMS) == sum(map(len, BLOCKS))
@@ -73,7 +102,7 @@ def test_the_most_telling_runs_come_first():
     assert len({run.name for run in runs}) == len(runs)
     first = [(run.subject.group, run.arm) for run in runs[:32]]
     assert first == [(group, arm) for group in (FIXED, VARIED) for _ in range(4) for arm in BLOCKS[0]]
-    assert [run.seed for run in runs] == [0] * 112 + [1] * 112
+    assert [run.seed for run in runs] == [0] * 120 + [1] * 120
 
 
 def test_parts_share_all_runs_and_overlap_nowhere():
@@ -149,6 +178,7 @@ def test_a_data_set_that_is_none_is_refused(tmp_path):
     ("words", "text"),
     [
         (["--quick", "--steps", "200", "100"], "--steps 200 100: not rising; numbers of steps from 1 on"),
+        (["--confirm", "--subjects", "dog"], "--subjects dog: no such subject; one of cat_fixed, dog_fixed,"),
         (["--quick", "--steps", "0"], "--steps 0: not rising; "),
         (["--quick", "--subjects", "dgo"], "--subjects dgo: no such subject; .* Did you mean dog"),
         (["--dataset", "D", "--steps", "5"], "--dataset D: no --base; a model, a SAM and numbers of steps"),
@@ -156,7 +186,7 @@ def test_a_data_set_that_is_none_is_refused(tmp_path):
         (["--dataset", "D", "--base", "B", "--sam", "S"], "--dataset D: no --steps; a model, a SAM and"),
         (["--full", "--base", "B"], "--base B: the toy world has its own; --dataset is needed"),
         (["--quick", "--sam", "S"], "--sam S: the toy world has its own; --dataset is needed"),
-        (["--quick", "--publish"], "--publish: without --full; docs/ hold the whole benchmark"),
+        (["--quick", "--publish"], "--publish: without --full or --confirm; docs/ hold the whole benchmark"),
         (["--quick", "--stages", "score"], r"--out \S+: no finished run of this plan; at least one"),
     ],
 )
