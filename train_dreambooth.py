@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from persam_dreambooth.config import Config, parse
 from persam_dreambooth.disk import tells_of_full_disk
 from persam_dreambooth.errors import user_errors
-from persam_dreambooth.settings import rate_hint, resolve_defaults
+from persam_dreambooth.settings import caption_hint, rate_hint, resolve_defaults
 from persam_dreambooth.signals import interrupts
 
 
@@ -52,11 +52,16 @@ def train_dreambooth(config: Config) -> None:
     state = dreambooth.begin(models, examples, config, accelerator)
     background = dreambooth.background_of(config.masks)
     truth = dreambooth.truth(
-        state, masks, background, num_photos=len(album.photos), num_captions=found.num_captions
+        state, masks, background, num_photos=len(album.photos), num_captions=len(found.own_captions)
     )
     say(truth)
-    if hint := rate_hint(config.train, sum(weight.numel() for weight in models.unet.parameters())):
-        say(hint)
+    seen = masks is None or background.mode == "keep"
+    for hint in (
+        rate_hint(config.train, sum(weight.numel() for weight in models.unet.parameters())),
+        caption_hint(config.data, found.own_captions, background_seen=seen),
+    ):
+        if hint:
+            say(hint)
     provenance = results.provenance_of(
         config,
         models,

@@ -55,7 +55,7 @@ class Size:
 
 FULL = Size(toy_subjects())
 QUICK = Size(toy_subjects(("dog", "cat")), arms=BLOCKS[0], seeds=(0,))
-CONFIRM = Size(fresh_subjects(), arms=("plain", "masked_outside", CHOSEN), seeds=(0, 1), steps=(50, 100))
+CONFIRM = Size(fresh_subjects(), arms=("plain", "captioned_outside", CHOSEN), seeds=(0, 1), steps=(50, 100))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

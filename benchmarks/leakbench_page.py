@@ -55,16 +55,20 @@ def page_of(rows: Rows, about: Mapping[str, Any]) -> Page:
         rows: of all pictures.
         about: `features` that they were measured with, and the numbers of `steps`.
     """
-    early, last = [*about["steps"][-2:-1], None], about["steps"][-1]
+    *early, last = about["steps"]
     # Pooling is what takes long: each set of rows once.
-    summaries = {step or last: pooled(at_step(rows, step)) for step in early}
+    summaries = {step or last: pooled(at_step(rows, step)) for step in (*early, None)}
     summary = summaries[last]
+    # The longer tables: the last two lengths only.
+    late = {step: summaries[step] for step in about["steps"][-2:]}
     parts = {
         "coverage": f"{coverage(rows)} Measured with `--features {about['features']}`.",
         "verdict": _by_step({step: verdict(found) for step, found in summaries.items()}),
         "arms": _by_step({step: arms_table(rows, found) for step, found in summaries.items()}),
-        "buys": _by_step({step: buys(found) for step, found in summaries.items()}),
-        "scenes": _by_step({step or last: scenes_table(at_step(rows, step)) for step in early}),
+        "buys": _by_step({step: buys(found) for step, found in late.items()}),
+        "scenes": _by_step(
+            {step: scenes_table(at_step(rows, None if step == last else step)) for step in late}
+        ),
         "steps": steps_table(rows, summary),
         "matched": matched_table(summary),
         "others": others_table(rows, summary),
@@ -77,16 +81,16 @@ def confirmation_of(rows: Rows, about: Mapping[str, Any]) -> Page:
 
     Args:
         rows: of all pictures.
-        about: `features` that they were measured with.
+        about: as for `page_of`.
     """
-    summary = pooled(rows)
-    parts = (
-        f"{coverage(rows)} Measured with `--features {about['features']}`.",
-        verdict(summary, CHOSEN),
-        arms_table(rows, summary),
-        buys(summary),
-    )
-    return Page({"confirmed": "\n\n".join(parts)})
+    *early, last = about["steps"]
+    told = {}
+    for step in (*early, None):
+        summary = pooled(at_step(rows, step))
+        parts = (verdict(summary, CHOSEN), arms_table(rows, summary), buys(summary))
+        told[step or last] = "\n\n".join(parts)
+    counted = f"{coverage(rows)} Measured with `--features {about['features']}`."
+    return Page({"confirmed": f"{counted}\n\n{_by_step(told)}"})
 
 
 def verdict(summary: Mapping[str, Any], chosen: str | None = None) -> str:

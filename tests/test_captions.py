@@ -39,7 +39,7 @@ def test_a_text_beside_a_photo_is_its_caption(tmp_path):
         str(folder / "01.txt"),
         "--instance_prompt",
     ]
-    assert album.num_captions == 1
+    assert album.own_captions == {str(folder / "01.txt"): "sks cat asleep"}
     part = album.only({"01", "02"})
     assert [photo.stem for photo in part.photos] == ["01", "02"]
     assert part.prompts == ["sks cat asleep", PROMPT]

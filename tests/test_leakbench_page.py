@@ -161,7 +161,7 @@ def test_fresh_subjects_are_asked_of_the_way_that_others_chose_and_of_no_better_
         for arm, value in {"base": 0.05, "plain": 0.5, "masked_outside": 0.06, CHOSEN: 0.3}.items():
             rows += [row(f"s{number}", arm, place, value, trait_likeness=0.6) for place in ("x", "y")]
     title = ARMS[CHOSEN].title
-    told = confirmation_of(rows, {"features": "ct"})
+    told = confirmation_of(rows, {"features": "ct", "steps": [5]})
     assert told.plot is None
     sentence = f"**Target missed.** {title[0].upper()}{title[1:]} removes 44% [44, 44] of plain"
     assert sentence in told.parts["confirmed"]

@@ -15,6 +15,7 @@ from persam_dreambooth.settings import (
     ResultConfig,
     TrainConfig,
     ValidationConfig,
+    caption_hint,
     rate_hint,
     resolve_defaults,
     resolve_train,
@@ -124,6 +125,35 @@ def test_a_rate_far_off_is_answered_with_a_hint(train, words):
 def test_defaults_need_no_hint(train):
     for family in ("sd", "sdxl"):
         assert rate_hint(resolved(family, **train).train, MANY) is None
+
+
+WITHOUT = {"a/00.txt": "a photo of a cat on a sofa"}
+WITH = {"a/01.txt": "Sks cat, on a sofa"}
+
+
+@pytest.mark.parametrize(
+    ("data", "captions", "seen", "words"),
+    [
+        ({}, {}, True, "hint: every photo is called 'a photo of sks cat'. Captions that also say where each"),
+        # A place that is not shown cannot be named.
+        ({}, {}, False, None),
+        ({"class_prompt": "a photo of a cat"}, WITH, True, None),
+        ({"identifier": "sks"}, WITH, False, None),
+        ({"identifier": "sks"}, WITHOUT, True, "hint: a/00.txt: without the rare word of the prompt (sks), "),
+        (
+            {"class_prompt": "a photo of a cat"},
+            WITHOUT | WITH,
+            False,
+            "hint: a/00.txt: without the rare word",
+        ),
+        ({"identifier": "sks"}, WITHOUT | {"b": "cat"} | WITH, True, "hint: a/00.txt and 1 more: without"),
+        # Nothing says which word is the rare one.
+        ({}, WITHOUT, True, None),
+    ],
+)
+def test_captions_that_lack_the_place_or_the_rare_word_are_answered_with_a_hint(data, captions, seen, words):
+    hint = caption_hint(DataConfig(**data), captions, background_seen=seen)
+    assert hint is None if words is None else hint.startswith(words)
 
 
 def test_readings_of_a_setting():

@@ -41,9 +41,10 @@ class Album:
         return [caption.text for caption in self.captions]
 
     @property
-    def num_captions(self) -> int:
-        """Photos that have a caption of their own."""
-        return sum(not caption.source.startswith("--") for caption in self.captions)
+    def own_captions(self) -> dict[str, str]:
+        """Captions of the photos that have one of their own, by where it is written."""
+        own = (caption for caption in self.captions if not caption.source.startswith("--"))
+        return {caption.source: caption.text for caption in own}
 
     def only(self, stems: Iterable[str]) -> "Album":
         """Return the photos of these names, with their captions."""

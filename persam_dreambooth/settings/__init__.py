@@ -6,7 +6,7 @@ together, is a UserError as soon as the record is made. Nothing heavy is importe
 """
 
 from persam_dreambooth.settings.adapters import LORA_ONLY, AdapterConfig
-from persam_dreambooth.settings.advice import rate_hint
+from persam_dreambooth.settings.advice import caption_hint, rate_hint
 from persam_dreambooth.settings.config import Config
 from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.defaults import default_output_dir, resolve_defaults, resolve_train
@@ -36,6 +36,7 @@ __all__ = [
     "SpeedConfig",
     "TrainConfig",
     "ValidationConfig",
+    "caption_hint",
     "default_output_dir",
     "rate_hint",
     "resolve_defaults",

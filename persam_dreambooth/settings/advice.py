@@ -1,5 +1,8 @@
 """A word about settings that are allowed and almost certainly not meant."""
 
+from collections.abc import Mapping
+
+from persam_dreambooth.settings.data import DataConfig
 from persam_dreambooth.settings.train import TrainConfig
 
 REAL_MODEL = 100_000_000
@@ -29,3 +32,39 @@ def rate_hint(train: TrainConfig, num_parameters: int) -> str | None:
     if train.use_lora and train.learning_rate <= _TOO_LOW_FOR_ADAPTERS:
         return f"{rate} is far below what moves adapters (1e-4 is usual): they will hardly learn anything."
     return None
+
+
+def caption_hint(data: DataConfig, captions: Mapping[str, str], *, background_seen: bool) -> str | None:
+    """Return one line about captions: none where the place could be named, or some without the rare word.
+
+    Args:
+        data: with the prompts.
+        captions: texts of the photos that have a caption of their own, by where it is written.
+        background_seen: whether the photos are shown with their background; another place cannot be named.
+    """
+    if not captions and background_seen:
+        return (
+            f"hint: every photo is called {data.instance_prompt!r}. Captions that also say where each was "
+            "taken (00.txt beside 00.jpg) leave less of the place in the subject: docs/models.md"
+        )
+    rare = _rare_words(data)
+    lacking = [where for where, text in captions.items() if rare and not rare & _words(text)]
+    if not lacking:
+        return None
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return (
+        f"hint: {lacking[0]}{more}: without the rare word of the prompt ({' '.join(sorted(rare))}), which "
+        "such a photo teaches nothing. Write it in."
+    )
+
+
+def _rare_words(data: DataConfig) -> set[str]:
+    """Return what names the subject in the prompt; nothing where the settings do not say."""
+    if data.identifier:
+        return _words(data.identifier)
+    return _words(data.instance_prompt) - _words(data.class_prompt) if data.class_prompt else set()
+
+
+def _words(text: str) -> set[str]:
+    """Return the words of a text."""
+    return {word.strip(",.;:!?").lower() for word in text.split()}
