@@ -6,6 +6,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 from leakbench_cases import row, two_albums
 
@@ -223,6 +224,30 @@ def test_the_plot_holds_a_dot_for_every_point_and_is_well_formed():
     texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert "plain & simple" in texts
     assert "not run" not in texts
+
+
+def test_leakage_stands_by_its_root_and_no_two_ways_look_alike():
+    shares = [0.0, *(0.01 * number**2 for number in range(len(ARMS)))]
+    points = [
+        {
+            "arm": arm,
+            "step": None,
+            "excess": dict.fromkeys(("mean", "low", "high"), share),
+            "trait_likeness": {"mean": 0.5, "low": 0.4, "high": 0.6},
+        }
+        for arm, share in zip(("base", *ARMS), shares, strict=True)
+    ]
+    svg = pareto_plot(points, {arm: arm for arm in ("base", *ARMS)})
+    drawn = ET.fromstring(svg)
+    dots = drawn.findall(".//{http://www.w3.org/2000/svg}circle[@r='6.0']")
+    places = [float(dot.get("cx")) for dot in dots]
+    steps = np.diff(places[1:])
+    # 0, 1, 4, 9, 16, ... percent in equal steps.
+    assert places[0] == places[1]
+    np.testing.assert_allclose(steps, steps[0], atol=0.11)
+    paths = drawn.findall(".//{http://www.w3.org/2000/svg}path[@stroke-width='2'][@fill='none']")
+    looks = [(path.get("stroke"), path.get("stroke-dasharray")) for path in paths]
+    assert len(set(looks)) == len(looks) == 1 + len(ARMS)
 
 
 def test_the_page_is_what_the_kept_rows_say(tmp_path):
