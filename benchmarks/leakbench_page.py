@@ -55,9 +55,8 @@ def page_of(rows: Rows, about: Mapping[str, Any]) -> Page:
         rows: of all pictures.
         about: `features` that they were measured with, and the numbers of `steps`.
     """
-    *early, last = about["steps"]
-    # Pooling is what takes long: each set of rows once.
-    summaries = {step or last: pooled(at_step(rows, step)) for step in (*early, None)}
+    last = about["steps"][-1]
+    summaries = _summaries(rows, about["steps"])
     summary = summaries[last]
     # The longer tables: the last two lengths only.
     late = {step: summaries[step] for step in about["steps"][-2:]}
@@ -83,12 +82,10 @@ def confirmation_of(rows: Rows, about: Mapping[str, Any]) -> Page:
         rows: of all pictures.
         about: as for `page_of`.
     """
-    *early, last = about["steps"]
-    told = {}
-    for step in (*early, None):
-        summary = pooled(at_step(rows, step))
-        parts = (verdict(summary, CHOSEN), arms_table(rows, summary), buys(summary))
-        told[step or last] = "\n\n".join(parts)
+    told = {
+        step: "\n\n".join((verdict(found, CHOSEN), arms_table(rows, found), buys(found)))
+        for step, found in _summaries(rows, about["steps"]).items()
+    }
     counted = f"{coverage(rows)} Measured with `--features {about['features']}`."
     return Page({"confirmed": f"{counted}\n\n{_by_step(told)}"})
 
@@ -192,6 +189,12 @@ def write_new_page(path: Path, page: Page) -> None:
     image = f"![Excess and likeness]({PLOT})\n\n" if page.plot is not None else ""
     write_text(path, f"# LeakBench\n\n{image}{marks}")
     write_page(path, path.parent, page)
+
+
+def _summaries(rows: Rows, steps: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the summary after each number of steps; pooling is what takes long, so each is made once."""
+    *early, last = steps
+    return {step or last: pooled(at_step(rows, step)) for step in (*early, None)}
 
 
 def _by_step(parts: Mapping[int, str]) -> str:

@@ -181,20 +181,13 @@ def toy_subjects(names: Iterable[str] | None = None) -> tuple[Subject, ...]:
     Args:
         names: only these; None is all.
     """
-    scenes: Mapping[str, tuple[tuple[str, int], ...]] = {
-        **{noun: ((place, _ROOM),) * NUM_PHOTOS for noun, place in _FIXED.items()},
-        **{noun: tuple((place, _ROOM) for place in places) for noun, places in _VARIED.items()},
+    places: Mapping[str, Sequence[str]] = {
+        **{noun: (place,) * NUM_PHOTOS for noun, place in _FIXED.items()},
+        **_VARIED,
     }
     return tuple(
-        Subject(
-            name=noun,
-            noun=noun,
-            group=FIXED if noun in _FIXED else VARIED,
-            prompts=_toy_prompts(noun, noun, [place for place, _ in photographed]),
-            identity=_FIRST_IDENTITY + number,
-            scenes=photographed,
-        )
-        for number, (noun, photographed) in enumerate(scenes.items())
+        _toy_subject(noun, noun, FIXED if noun in _FIXED else VARIED, _FIRST_IDENTITY + number, photographed)
+        for number, (noun, photographed) in enumerate(places.items())
         if names is None or noun in names
     )
 
@@ -209,16 +202,20 @@ def fresh_subjects() -> tuple[Subject, ...]:
         name = f"{noun}_{group}"
         places = Random(f"scenes of {name}").sample(list(backgrounds.BACKGROUNDS), NUM_PHOTOS)
         photographed = places[:1] * NUM_PHOTOS if group == FIXED else places
-        subject = Subject(
-            name=name,
-            noun=noun,
-            group=group,
-            prompts=_toy_prompts(name, noun, photographed),
-            identity=_FIRST_FRESH + number,
-            scenes=tuple((place, _ROOM) for place in photographed),
-        )
-        made.append(subject)
+        made.append(_toy_subject(name, noun, group, _FIRST_FRESH + number, photographed))
     return tuple(made)
+
+
+def _toy_subject(name: str, noun: str, group: str, identity: int, photographed: Sequence[str]) -> Subject:
+    """Return a toy subject by the place of each of its photos."""
+    return Subject(
+        name=name,
+        noun=noun,
+        group=group,
+        prompts=_toy_prompts(name, noun, photographed),
+        identity=identity,
+        scenes=tuple((place, _ROOM) for place in photographed),
+    )
 
 
 def other_prompts(noun: str) -> tuple[Prompt, ...]:
